@@ -1,0 +1,1 @@
+"""The Streamlit Llama 2 chatbot."""

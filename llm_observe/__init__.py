@@ -1,0 +1,3 @@
+"""Remote control for LLM tracing."""
+
+__version__ = "0.1.0"

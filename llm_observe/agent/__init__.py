@@ -1,0 +1,1 @@
+"""The program inside the application: OpAMP events to settings applied and confirmed."""

@@ -1,0 +1,1 @@
+"""The control plane: OpAMP endpoint, REST, pages, OTLP intake."""

@@ -1,0 +1,1 @@
+"""OpAMP, usable on its own: nothing of LLMs, no OpenTelemetry."""

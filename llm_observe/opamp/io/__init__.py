@@ -1,0 +1,1 @@
+"""The only sockets of the protocol: drivers around the sans-I/O core."""

@@ -1,0 +1,1 @@
+"""The settings document: model, layers, schema, environment."""

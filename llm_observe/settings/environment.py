@@ -1,0 +1,202 @@
+"""The environment layer: which variable sets which key, as a table.
+
+Pure: the environment is passed in. A value that cannot be read never stops the program; it is
+left out, and reported as a `Problem` whose path is the variable's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+from llm_observe.errors import Problem
+from llm_observe.settings.documents import with_value
+from llm_observe.settings.model import CaptureLevel, Limits
+
+Environ = Mapping[str, str]
+
+DESTINATION = "default"
+"""Name of the destination that the ``OTEL_EXPORTER_OTLP_*`` variables describe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One variable: the key it sets, how its text is read, and a sentence for the docs.
+
+    ``read`` gets the text and the whole environment; it raises ValueError with what was expected.
+    """
+
+    variable: str
+    path: str
+    read: Callable[[str, Environ], Any]
+    sentence: str
+
+
+def _ratio(text: str, _: Environ) -> float:
+    try:
+        ratio = float(text)
+    except ValueError:
+        ratio = -1.0
+    if not 0 <= ratio <= 1:
+        raise ValueError("a number from 0 to 1")
+    return ratio
+
+
+def _level(text: str, _: Environ) -> str:
+    return _choice(text, *map(str, CaptureLevel))
+
+
+def _choice(text: str, *allowed: str) -> str:
+    value = text.strip().lower()
+    if value not in allowed:
+        raise ValueError(f"one of {', '.join(allowed)}")
+    return value
+
+
+_SAMPLERS: dict[str, Callable[[Environ], float]] = {
+    "always_on": lambda _: 1.0,
+    "always_off": lambda _: 0.0,
+    "traceidratio": lambda env: _ratio(env.get("OTEL_TRACES_SAMPLER_ARG", "1"), env),
+}
+_SAMPLERS |= {f"parentbased_{name}": ratio for name, ratio in _SAMPLERS.items()}
+
+
+def _sampler(text: str, environ: Environ) -> float:
+    name = _choice(text, *_SAMPLERS)
+    try:
+        return _SAMPLERS[name](environ)
+    except ValueError as error:
+        raise ValueError(f"OTEL_TRACES_SAMPLER_ARG to be {error}") from None
+
+
+def _seconds(text: str, _: Environ) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 120:
+        raise ValueError("seconds above 0, at most 120")
+    return seconds
+
+
+def _url(text: str, _: Environ) -> str:
+    if not text.startswith(("http://", "https://")) or "@" in text:
+        raise ValueError("an http:// or https:// URL without credentials")
+    return text.rstrip("/")
+
+
+def _traces_url(text: str, environ: Environ) -> str:
+    url = _url(text, environ)
+    if not url.endswith("/v1/traces"):
+        raise ValueError("a URL that ends in /v1/traces")
+    return url
+
+
+def _header_references(variable: str) -> Callable[[str, Environ], dict[str, str]]:
+    def read(text: str, _: Environ) -> dict[str, str]:
+        names = [
+            unquote(pair.partition("=")[0]).strip().lower()
+            for pair in text.split(",")
+            if pair.strip()
+        ]
+        if not names or not all(names) or "=" not in text:
+            raise ValueError("name=value pairs, separated by commas")
+        return {name: f"env:{variable}#{name}" for name in names}
+
+    return read
+
+
+def _hides(level: CaptureLevel) -> Callable[[str, Environ], str | None]:
+    def read(text: str, _: Environ) -> str | None:
+        return str(level) if _choice(text, "true", "false") == "true" else None
+
+    return read
+
+
+_HIDE_CONTENT = (
+    "INPUTS", "OUTPUTS", "INPUT_MESSAGES", "OUTPUT_MESSAGES", "INPUT_TEXT", "OUTPUT_TEXT", "PROMPTS", "CHOICES",
+    "LLM_TOOLS", "RETRIEVAL_DOCUMENTS",
+)  # fmt: skip
+_OTLP = f"destinations.{DESTINATION}"
+_EXPORTER = "OTEL_EXPORTER_OTLP_"
+
+ROWS: tuple[Row, ...] = (
+    Row("OTEL_TRACES_SAMPLER", "sampling.ratio", _sampler, "Sampler by name; with OTEL_TRACES_SAMPLER_ARG for the ratio."),
+    Row("LLM_OBSERVE_SAMPLING_RATIO", "sampling.ratio", _ratio, "Share of traces that are exported."),
+    Row("LLM_OBSERVE_CAPTURE_LEVEL", "capture.level", _level, "off, metadata, redacted or full."),
+    *(Row(f"OPENINFERENCE_HIDE_{name}", "capture.level", _hides(CaptureLevel.METADATA), "true: no content.") for name in _HIDE_CONTENT),
+    Row("OPENINFERENCE_HIDE_LLM_INVOCATION_PARAMETERS", "capture.level", _hides(CaptureLevel.OFF), "true: no parameters either."),
+    Row(f"{_EXPORTER}ENDPOINT", f"{_OTLP}.endpoint", _url, "Base URL of the default destination."),
+    Row(f"{_EXPORTER}TRACES_ENDPOINT", f"{_OTLP}.endpoint", _traces_url, "The same, as the full URL for spans."),
+    Row(f"{_EXPORTER}PROTOCOL", f"{_OTLP}.protocol", lambda text, _: _choice(text, "http/protobuf"), "OTLP transport."),
+    Row(f"{_EXPORTER}HEADERS", f"{_OTLP}.headers", _header_references(f"{_EXPORTER}HEADERS"), "Headers, name=value,…"),
+    Row(f"{_EXPORTER}TRACES_HEADERS", f"{_OTLP}.headers", _header_references(f"{_EXPORTER}TRACES_HEADERS"), "The same, for spans."),
+    Row(f"{_EXPORTER}COMPRESSION", f"{_OTLP}.compression", lambda text, _: _choice(text, "none", "gzip"), "none or gzip."),
+    Row(f"{_EXPORTER}TIMEOUT", f"{_OTLP}.timeout_s", _seconds, "Seconds that one request may take."),
+)  # fmt: skip
+"""In order of precedence: a later row wins over an earlier one with the same key."""
+
+
+def read_environment(environ: Environ) -> tuple[dict[str, Any], list[Problem]]:
+    """The environment layer's fragment, and what could not be read.
+
+    Of several variables that hide content the strictest counts, whatever their order.
+    """
+    fragment: dict[str, Any] = {}
+    problems: list[Problem] = []
+    strictest: list[CaptureLevel] = []
+    for row in ROWS:
+        text = environ.get(row.variable, "").strip()
+        if not text:
+            continue
+        try:
+            value = row.read(text, environ)
+        except ValueError as error:
+            problems.append(Problem(row.variable, repr(_shown(row, text)), str(error)))
+            continue
+        if value is None:
+            continue
+        if row.variable.startswith("OPENINFERENCE_HIDE_"):
+            strictest.append(CaptureLevel(value))
+        else:
+            fragment = with_value(fragment, row.path, value)
+    return _hidden(fragment, strictest), problems
+
+
+def read_limits(environ: Environ) -> tuple[Limits, list[Problem]]:
+    """``LLM_OBSERVE_LIMIT_CAPTURE_LEVEL``, ``…_DESTINATION_HOSTS``, ``…_REMOTE_KEYS``.
+
+    An unreadable capture limit counts as ``off``: a limit that cannot be understood must not
+    be wider than what was meant.
+    """
+    problems: list[Problem] = []
+    level, text = CaptureLevel.FULL, environ.get("LLM_OBSERVE_LIMIT_CAPTURE_LEVEL", "").strip()
+    if text:
+        try:
+            level = CaptureLevel(_level(text, environ))
+        except ValueError as error:
+            problems.append(Problem("LLM_OBSERVE_LIMIT_CAPTURE_LEVEL", repr(text), str(error)))
+            level = CaptureLevel.OFF
+    return Limits(
+        capture_level=level,
+        destination_hosts=_listed(environ.get("LLM_OBSERVE_LIMIT_DESTINATION_HOSTS")),
+        remote_keys=_listed(environ.get("LLM_OBSERVE_LIMIT_REMOTE_KEYS")),
+    ), problems
+
+
+def _listed(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _hidden(fragment: dict[str, Any], levels: list[CaptureLevel]) -> dict[str, Any]:
+    if not levels:
+        return fragment
+    asked = fragment.get("capture", {}).get("level", CaptureLevel.METADATA)
+    lowest = min([*levels, CaptureLevel(asked)], key=lambda level: level.rank)
+    return with_value(fragment, "capture.level", str(lowest))
+
+
+def _shown(row: Row, text: str) -> str:
+    return "***" if "HEADERS" in row.variable or "@" in text else text[:80]

@@ -1,0 +1,194 @@
+"""Who decides a key: layers, from weakest to strongest, and the limits that cap them all.
+
+``default < environment < code < offer < remote < grant``. Absent means no opinion. The
+result knows for each key which layer its value came from and since when, because an
+operator who sees a value must be able to see who set it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from urllib.parse import urlsplit
+
+from llm_observe.errors import Problem
+from llm_observe.settings.documents import Fragment, flatten, merge, split_path
+from llm_observe.settings.model import CaptureLevel, Destination, Limits, Settings
+
+
+class Layer(StrEnum):
+    """Where a value came from; a later member wins over an earlier one."""
+
+    DEFAULT = "default"
+    ENVIRONMENT = "environment"
+    CODE = "code"
+    OFFER = "offer"
+    REMOTE = "remote"
+    GRANT = "grant"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The layer that decided a key, and when it did (Unix seconds)."""
+
+    layer: Layer
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class LayerValue:
+    """What one layer says, and since when (Unix seconds)."""
+
+    fragment: Fragment
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The settings in force: as a value, as a nested document, and each key's source.
+
+    ``capped`` names what a local layer asked for beyond the limits, and did not get.
+    """
+
+    settings: Settings
+    document: Mapping[str, Any]
+    sources: Mapping[str, Source]
+    capped: tuple[Problem, ...] = ()
+
+
+def resolve(layers: Mapping[Layer, LayerValue], limits: Limits | None = None) -> Resolved:
+    """Merge the layers and cap the result.
+
+    Every fragment must have passed `llm_observe.settings.schema.validate`. A *remote* fragment
+    should be refused beforehand if `beyond_limits` names a problem; here it would be capped.
+    """
+    limits = limits or Limits()
+    merged: dict[str, Any] = {}
+    sources: dict[str, Source] = {}
+    for layer in Layer:
+        if layer in layers:
+            value = layers[layer]
+            merged = merge(merged, value.fragment)
+            sources |= dict.fromkeys(flatten(value.fragment), Source(layer, value.since))
+    capped = tuple(beyond_limits(merged, limits))
+    settings = build(_capped(merged, limits))
+    document = as_document(settings)
+    base = layers.get(Layer.DEFAULT)
+    unset = Source(Layer.DEFAULT, base.since if base else 0.0)
+    return Resolved(
+        settings, document, {p: sources.get(p, unset) for p in flatten(document)}, capped
+    )
+
+
+def beyond_limits(fragment: Fragment, limits: Limits) -> Iterator[Problem]:
+    """What in this fragment exceeds the limits, one problem per key."""
+    level = fragment.get("capture", {}).get("level")
+    if level is not None and CaptureLevel(level).rank > limits.capture_level.rank:
+        yield Problem("capture.level", level, f"at most {limits.capture_level} (local limit)")
+    for name, value in fragment.get("destinations", {}).items():
+        host = urlsplit(value.get("endpoint", "")).hostname
+        if host and not host_allowed(host, limits):
+            hosts = ", ".join(limits.destination_hosts or ()) or "none"
+            yield Problem(
+                f"destinations.{name}.endpoint", host, f"one of the hosts {hosts} (local limit)"
+            )
+
+
+def forbidden_keys(fragment: Fragment, limits: Limits) -> Iterator[Problem]:
+    """Keys of a remote fragment that the limits keep to the local side."""
+    allowed = limits.remote_keys
+    for path in flatten(fragment) if allowed is not None else ():
+        if not any(_covers(prefix, path) for prefix in allowed or ()):
+            keys = ", ".join(allowed or ()) or "none"
+            yield Problem(
+                path, "a remote value", f"only these keys to be set remotely: {keys} (local limit)"
+            )
+
+
+def host_allowed(host: str, limits: Limits) -> bool:
+    """Whether telemetry may go to this host."""
+    if limits.destination_hosts is None:
+        return True
+    return any(_matches_host(pattern.lower(), host.lower()) for pattern in limits.destination_hosts)
+
+
+def build(fragment: Fragment) -> Settings:
+    """A validated fragment as a value; absent keys get their defaults."""
+    built: Settings = _build(Settings, fragment)
+    return built
+
+
+def as_document(settings: Settings) -> dict[str, Any]:
+    """A value as a nested document with every key."""
+    document: dict[str, Any] = _plain(settings)
+    return document
+
+
+def _capped(fragment: Fragment, limits: Limits) -> Fragment:
+    capped = dict(fragment)
+    level = fragment.get("capture", {}).get("level")
+    if level is not None and CaptureLevel(level).rank > limits.capture_level.rank:
+        capped = merge(capped, {"capture": {"level": str(limits.capture_level)}})
+    elif level is None:
+        default = min(CaptureLevel.METADATA, limits.capture_level, key=lambda item: item.rank)
+        capped = merge(capped, {"capture": {"level": str(default)}})
+    for problem in beyond_limits(fragment, limits):
+        names = split_path(problem.path)
+        if names[0] == "destinations":
+            capped = merge(capped, {"destinations": {names[1]: {"enabled": False}}})
+    return capped
+
+
+def _covers(prefix: str, path: str) -> bool:
+    return path == prefix or path.startswith(f"{prefix}.")
+
+
+def _matches_host(pattern: str, host: str) -> bool:
+    return host.endswith(pattern[1:]) if pattern.startswith("*.") else host == pattern
+
+
+def _build(kind: type[Any], fragment: Fragment) -> Any:
+    """Nested mappings to nested dataclasses, by the dataclass's own annotations."""
+    hints = _hints(kind)
+    return kind(**{name: _convert(hints[name], value) for name, value in fragment.items()})
+
+
+def _convert(hint: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return _build(typing.cast("type[Any]", hint), value)
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return hint(value)
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Mapping:
+        return {name: _convert(args[1], item) for name, item in value.items()}
+    if origin is tuple:
+        return tuple(value)
+    return float(value) if hint is float else value
+
+
+_HINTS: dict[type[Any], dict[str, Any]] = {}
+
+
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    if kind not in _HINTS:
+        _HINTS[kind] = typing.get_type_hints(kind)
+    return _HINTS[kind]
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, StrEnum):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def active_destinations(settings: Settings) -> dict[str, Destination]:
+    """The destinations that are switched on and have an address."""
+    return {n: d for n, d in settings.destinations.items() if d.enabled and d.endpoint}

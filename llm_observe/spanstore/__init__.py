@@ -1,0 +1,1 @@
+"""Spans at rest: decoding, the embedded store, queries."""

@@ -1,0 +1,1 @@
+"""From an LLM call to an exported span."""

@@ -1,0 +1,1 @@
+"""Destinations: a queue and a worker each, and what leaves through them."""

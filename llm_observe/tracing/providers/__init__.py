@@ -1,0 +1,1 @@
+"""What each client library's requests and answers mean; pure."""

@@ -1,0 +1,80 @@
+from typing import Any
+
+import pytest
+
+from llm_observe.errors import SettingsError
+from llm_observe.settings import schema
+
+
+def problems(fragment: dict[str, Any]) -> dict[str, str]:
+    with pytest.raises(SettingsError) as caught:
+        schema.validate(fragment)
+    return {p.path: f"{p.found} / {p.expected}" for p in caught.value.problems}
+
+
+def test_every_wrong_key_gets_its_own_line() -> None:
+    found = problems(
+        {
+            "sampling": {"ratio": 1.5, "rate": 1},
+            "capture": {"level": "loud"},
+            "destinations": {"a": {"timeout_s": 0, "protocol": "grpc"}},
+            "extra": 1,
+        }
+    )
+    assert found == {
+        "sampling.ratio": "1.5 / a number of at most 1",
+        "sampling.rate": "an unknown key / one of ratio",
+        "capture.level": "\"loud\" / one of 'off', 'metadata', 'redacted' or 'full'",
+        "destinations.a.timeout_s": "0 / a number above 0",
+        "destinations.a.protocol": "\"grpc\" / one of 'http/protobuf'",
+        "extra": "an unknown key / one of capture, destinations, sampling",
+    }
+
+
+def test_a_literal_secret_is_refused_and_never_echoed() -> None:
+    fragment = {
+        "destinations": {
+            "a": {"endpoint": "http://h", "headers": {"authorization": "Bearer s3cret"}}
+        }
+    }
+    found = problems(fragment)
+    assert list(found) == ["destinations.a.headers.authorization"]
+    assert "s3cret" not in str(found)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["ftp://h", "h:1", "http://", "http://u:p@h", "http://h/?api_key=1", "http://h:99999"],
+)
+def test_an_endpoint_that_is_no_plain_url_is_refused(endpoint: str) -> None:
+    found = problems({"destinations": {"a": {"endpoint": endpoint}}})
+    assert list(found) == ["destinations.a.endpoint"]
+    assert "u:p" not in str(found)
+
+
+def test_yaml_and_json_read_alike() -> None:
+    assert schema.parse(b"sampling: {ratio: 0.5}") == {"sampling": {"ratio": 0.5}}
+    assert schema.parse(b'{"sampling": {"ratio": 0.5}}', "application/json") == {
+        "sampling": {"ratio": 0.5}
+    }
+    assert schema.parse(b"") == {}
+
+
+def test_the_word_off_stays_a_word() -> None:
+    assert schema.parse(b"capture: {level: off}") == {"capture": {"level": "off"}}
+    assert schema.parse(b"destinations: {a: {enabled: false}}") == {
+        "destinations": {"a": {"enabled": False}}
+    }
+
+
+@pytest.mark.parametrize(
+    "body", [b"a: &x 1\nb: *x", b"a: 1\na: 2", b"- 1", b"a: [", b"\xff\xfe\x00", b"1: {? [a] : 2}"]
+)
+def test_odd_documents_are_refused_with_a_sentence(body: bytes) -> None:
+    with pytest.raises(SettingsError):
+        schema.parse(body)
+
+
+def test_a_document_over_the_limit_is_refused() -> None:
+    with pytest.raises(SettingsError, match="at most"):
+        schema.parse(b"#" * (schema.MAX_BYTES + 1))
