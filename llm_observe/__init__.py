@@ -1,3 +1,70 @@
-"""Remote control for LLM tracing."""
+"""Remote control for LLM tracing.
 
-__version__ = "0.1.0"
+::
+
+    import llm_observe
+
+    llm_observe.observe(service_name="my-app")
+
+Names are loaded when they are first used, so that importing this package, or one of its parts
+(`llm_observe.opamp`), costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from llm_observe.version import __version__
+
+if TYPE_CHECKING:
+    from llm_observe.agent.handle import Handle, flush, observe, shutdown
+    from llm_observe.agent.status import Status
+    from llm_observe.errors import LLMObserveError, Problem, SettingsError
+    from llm_observe.settings.model import CaptureLevel, Limits, Settings
+    from llm_observe.tracing.context import context, trace
+
+_HOMES = {
+    "Handle": "llm_observe.agent.handle",
+    "flush": "llm_observe.agent.handle",
+    "observe": "llm_observe.agent.handle",
+    "shutdown": "llm_observe.agent.handle",
+    "Status": "llm_observe.agent.status",
+    "LLMObserveError": "llm_observe.errors",
+    "Problem": "llm_observe.errors",
+    "SettingsError": "llm_observe.errors",
+    "CaptureLevel": "llm_observe.settings.model",
+    "Limits": "llm_observe.settings.model",
+    "Settings": "llm_observe.settings.model",
+    "context": "llm_observe.tracing.context",
+    "trace": "llm_observe.tracing.context",
+}
+
+__all__ = [
+    "CaptureLevel",
+    "Handle",
+    "LLMObserveError",
+    "Limits",
+    "Problem",
+    "Settings",
+    "SettingsError",
+    "Status",
+    "__version__",
+    "context",
+    "flush",
+    "observe",
+    "shutdown",
+    "trace",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'llm_observe' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from llm_observe.errors import Problem
-from llm_observe.settings.documents import Fragment, flatten, merge, split_path
+from llm_observe.settings.documents import Fragment, flatten, join_path, merge, split_path
 from llm_observe.settings.model import CaptureLevel, Destination, Limits, Settings
 
 
@@ -94,7 +94,9 @@ def beyond_limits(fragment: Fragment, limits: Limits) -> Iterator[Problem]:
         if host and not host_allowed(host, limits):
             hosts = ", ".join(limits.destination_hosts or ()) or "none"
             yield Problem(
-                f"destinations.{name}.endpoint", host, f"one of the hosts {hosts} (local limit)"
+                join_path(("destinations", name, "endpoint")),
+                host,
+                f"one of the hosts {hosts} (local limit)",
             )
 
 

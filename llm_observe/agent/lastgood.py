@@ -1,0 +1,123 @@
+"""What the control plane last said, kept across restarts.
+
+A process that starts while its server is away runs under the settings that were last applied.
+The file also holds the last *received* hash with its status, so that a server does not send
+again what was applied or refused (OpAMP, "Configuration"; opamp-spec#397).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llm_observe.errors import StateError
+from llm_observe.settings.documents import document_hash
+from llm_observe.statedir import StateDir
+
+_FILE = "remote.json"
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteState:
+    """The remote layer in force, and how the last offer ended.
+
+    ``received_hash`` and ``status`` tell of the last offer, which after a refusal is not the
+    one that ``fragment`` came from.
+    """
+
+    fragment: Mapping[str, Any] = field(default_factory=dict)
+    since: float = 0.0
+    received_hash: bytes = b""
+    applied: bool = True
+    error: str = ""
+
+    def encode(self, version: str) -> bytes:
+        """As JSON, with a hash over the fragment so that damage is noticed."""
+        body = {
+            "format": _FORMAT,
+            "version": version,
+            "fragment": self.fragment,
+            "fragment_hash": document_hash(self.fragment).hex(),
+            "since": self.since,
+            "received_hash": self.received_hash.hex(),
+            "applied": self.applied,
+            "error": self.error,
+        }
+        return json.dumps(body, indent=1).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A state read from disk, and the version of this package that wrote it."""
+
+    state: RemoteState
+    version: str
+
+
+def decode(data: bytes) -> Saved:
+    """The inverse of `RemoteState.encode`.
+
+    Raises:
+        StateError: Damaged, or written by an unknown format.
+    """
+    try:
+        body = json.loads(data)
+        if body["format"] != _FORMAT:
+            raise StateError(f"{_FILE} has format {body['format']}, expected {_FORMAT}")
+        if document_hash(body["fragment"]).hex() != body["fragment_hash"]:
+            raise StateError(f"{_FILE} is damaged: its hash does not fit")
+        state = RemoteState(
+            fragment=body["fragment"],
+            since=float(body["since"]),
+            received_hash=bytes.fromhex(body["received_hash"]),
+            applied=bool(body["applied"]),
+            error=str(body["error"]),
+        )
+        return Saved(state, str(body["version"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StateError(f"{_FILE} is damaged: {error}") from error
+
+
+class LastGood:
+    """The file on disk, or memory where there is no usable disk.
+
+    ``trouble`` says why nothing is kept, or that what was kept could not be read; ``damaged``
+    is true for the latter.
+    """
+
+    def __init__(self, folder: StateDir | None, version: str, trouble: str = "") -> None:
+        self._folder, self._version = folder, version
+        self.trouble, self.damaged = trouble, False
+
+    @classmethod
+    def open(cls, root: Path, service: str, version: str) -> LastGood:
+        """Claim the service's state folder; never raises."""
+        try:
+            return cls(StateDir.claim(root, service), version)
+        except StateError as error:
+            return cls(None, version, f"settings are not kept across restarts: {error}")
+
+    def load(self) -> Saved | None:
+        """What was saved, or None; a damaged file is reported in ``trouble``."""
+        if self._folder is None:
+            return None
+        try:
+            data = self._folder.read(_FILE)
+            return decode(data) if data else None
+        except StateError as error:
+            self.trouble, self.damaged = str(error), True
+            return None
+
+    def save(self, state: RemoteState) -> None:
+        """Write through to disk before what it says is reported; never raises."""
+        if self._folder is None:
+            return
+        try:
+            self._folder.write(_FILE, state.encode(self._version))
+            self.trouble = ""
+        except StateError as error:
+            self.trouble = f"settings are not kept across restarts: {error}"

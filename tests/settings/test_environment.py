@@ -1,0 +1,107 @@
+from typing import Any
+
+import pytest
+
+from llm_observe.settings import schema
+from llm_observe.settings.environment import ROWS, read_environment, read_limits
+from llm_observe.settings.model import CaptureLevel
+
+DEFAULT = "destinations.default"
+
+
+@pytest.mark.parametrize(
+    ("environ", "fragment"),
+    [
+        ({}, {}),
+        ({"OTEL_TRACES_SAMPLER": "always_off"}, {"sampling": {"ratio": 0.0}}),
+        (
+            {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.25"},
+            {"sampling": {"ratio": 0.25}},
+        ),
+        (
+            {"OTEL_TRACES_SAMPLER": "always_off", "LLM_OBSERVE_SAMPLING_RATIO": "0.5"},
+            {"sampling": {"ratio": 0.5}},
+        ),
+        ({"LLM_OBSERVE_CAPTURE_LEVEL": "Full"}, {"capture": {"level": "full"}}),
+        (
+            {"LLM_OBSERVE_CAPTURE_LEVEL": "full", "OPENINFERENCE_HIDE_INPUTS": "true"},
+            {"capture": {"level": "metadata"}},
+        ),
+        (
+            {
+                "OPENINFERENCE_HIDE_LLM_INVOCATION_PARAMETERS": "true",
+                "OPENINFERENCE_HIDE_OUTPUTS": "true",
+            },
+            {"capture": {"level": "off"}},
+        ),
+        ({"OPENINFERENCE_HIDE_INPUTS": "false"}, {}),
+        (
+            {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": "http://h:4318/",
+                "OTEL_EXPORTER_OTLP_HEADERS": "Authorization=Bearer%20x,tenant=1",
+                "OTEL_EXPORTER_OTLP_TIMEOUT": "3",
+                "OTEL_EXPORTER_OTLP_COMPRESSION": "none",
+            },
+            {
+                "destinations": {
+                    "default": {
+                        "endpoint": "http://h:4318",
+                        "headers": {
+                            "authorization": "env:OTEL_EXPORTER_OTLP_HEADERS#authorization",
+                            "tenant": "env:OTEL_EXPORTER_OTLP_HEADERS#tenant",
+                        },
+                        "timeout_s": 3.0,
+                        "compression": "none",
+                    }
+                }
+            },
+        ),
+    ],
+)
+def test_variables_set_their_keys(environ: dict[str, str], fragment: dict[str, Any]) -> None:
+    assert read_environment(environ) == (fragment, [])
+    schema.validate(fragment)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
+        ("LLM_OBSERVE_SAMPLING_RATIO", "1.5"),
+        ("LLM_OBSERVE_CAPTURE_LEVEL", "everything"),
+        ("OPENINFERENCE_HIDE_INPUTS", "yes"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://user:hunter2@h"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://h/custom"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "hunter2"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
+    ],
+)
+def test_a_wrong_variable_is_left_out_and_named_without_its_secret(
+    variable: str, text: str
+) -> None:
+    fragment, problems = read_environment({variable: text})
+    assert fragment == {}
+    assert [p.path for p in problems] == [variable]
+    assert "hunter2" not in str(problems)
+
+
+def test_every_row_sets_a_key_that_the_schema_knows() -> None:
+    known = schema.json_schema()["$defs"]["Destination"]["properties"]
+    for row in ROWS:
+        head, *rest = row.path.split(".")
+        assert head in {"sampling", "capture"} or (head == "destinations" and rest[-1] in known)
+
+
+def test_limits_are_read_and_an_unreadable_one_counts_as_the_strictest() -> None:
+    limits, problems = read_limits(
+        {
+            "LLM_OBSERVE_LIMIT_CAPTURE_LEVEL": "all",
+            "LLM_OBSERVE_LIMIT_DESTINATION_HOSTS": "a.org, *.b.org",
+            "LLM_OBSERVE_LIMIT_REMOTE_KEYS": "",
+        }
+    )
+    assert limits.capture_level is CaptureLevel.OFF
+    assert limits.destination_hosts == ("a.org", "*.b.org")
+    assert limits.remote_keys == ()
+    assert [p.path for p in problems] == ["LLM_OBSERVE_LIMIT_CAPTURE_LEVEL"]

@@ -1,0 +1,99 @@
+from typing import Any
+
+import pytest
+
+from llm_observe.settings import layers
+from llm_observe.settings.layers import Layer, LayerValue, Source
+from llm_observe.settings.model import CaptureLevel, Limits, Settings
+
+
+def resolve(limits: Limits | None = None, /, **given: dict[str, Any]) -> layers.Resolved:
+    values = {Layer(n): LayerValue(f, float(i)) for i, (n, f) in enumerate(given.items(), 1)}
+    return layers.resolve(values, limits)
+
+
+def test_without_any_layer_the_defaults_hold() -> None:
+    resolved = resolve()
+    assert resolved.settings == Settings()
+    assert resolved.document == {
+        "sampling": {"ratio": 1.0},
+        "capture": {"level": "metadata"},
+        "destinations": {},
+    }
+    assert set(resolved.sources.values()) == {Source(Layer.DEFAULT, 0.0)}
+
+
+def test_a_higher_layer_wins_and_the_source_says_so() -> None:
+    resolved = resolve(
+        environment={"sampling": {"ratio": 0.1}},
+        code={"sampling": {"ratio": 0.2}, "capture": {"level": "full"}},
+        remote={"capture": {"level": "off"}},
+    )
+    assert resolved.settings.sampling.ratio == 0.2
+    assert resolved.settings.capture.level is CaptureLevel.OFF
+    assert resolved.sources["sampling.ratio"] == Source(Layer.CODE, 2.0)
+    assert resolved.sources["capture.level"] == Source(Layer.REMOTE, 3.0)
+
+
+def test_destinations_are_merged_per_key() -> None:
+    resolved = resolve(
+        environment={"destinations": {"default": {"endpoint": "http://a", "timeout_s": 3}}},
+        remote={
+            "destinations": {"default": {"endpoint": "http://b"}, "new": {"endpoint": "http://c"}}
+        },
+    )
+    assert resolved.settings.destinations["default"].endpoint == "http://b"
+    assert resolved.settings.destinations["default"].timeout_s == 3.0
+    assert resolved.sources["destinations.default.timeout_s"].layer is Layer.ENVIRONMENT
+    assert sorted(layers.active_destinations(resolved.settings)) == ["default", "new"]
+
+
+def test_a_destination_is_removed_by_a_higher_layer() -> None:
+    resolved = resolve(
+        environment={"destinations": {"default": {"endpoint": "http://a"}}},
+        remote={"destinations": {"default": {"enabled": False}}},
+    )
+    assert layers.active_destinations(resolved.settings) == {}
+
+
+@pytest.mark.parametrize("layer", ["environment", "code", "remote", "grant"])
+def test_no_layer_gets_beyond_the_capture_limit(layer: str) -> None:
+    limits = Limits(capture_level=CaptureLevel.METADATA)
+    resolved = resolve(limits, **{layer: {"capture": {"level": "full"}}})
+    assert resolved.settings.capture.level is CaptureLevel.METADATA
+    assert [p.path for p in resolved.capped] == ["capture.level"]
+
+
+def test_a_limit_below_the_default_lowers_the_default() -> None:
+    limits = Limits(capture_level=CaptureLevel.OFF)
+    assert resolve(limits).settings.capture.level is CaptureLevel.OFF
+
+
+def test_a_host_beyond_the_limit_gets_nothing() -> None:
+    limits = Limits(destination_hosts=("*.example.com", "127.0.0.1"))
+    resolved = resolve(
+        limits,
+        remote={
+            "destinations": {
+                "good": {"endpoint": "https://otlp.example.com"},
+                "near": {"endpoint": "https://example.com.evil.org"},
+                "dotted.name": {"endpoint": "http://10.0.0.1:4318"},
+            }
+        },
+    )
+    assert list(layers.active_destinations(resolved.settings)) == ["good"]
+    assert len(resolved.capped) == 2
+
+
+def test_keys_can_be_kept_to_the_local_side() -> None:
+    limits = Limits(remote_keys=("sampling", "capture.level"))
+    fragment = {"sampling": {"ratio": 1}, "destinations": {"a": {"endpoint": "http://h"}}}
+    assert [p.path for p in layers.forbidden_keys(fragment, limits)] == ["destinations.a.endpoint"]
+    assert not [*layers.forbidden_keys(fragment, Limits())]
+
+
+def test_a_document_built_from_a_value_builds_that_value() -> None:
+    fragment = {"destinations": {"a": {"endpoint": "http://h", "signals": ["traces"]}}}
+    settings = layers.build(fragment)
+    assert settings.destinations["a"].signals == ("traces",)
+    assert layers.build(layers.as_document(settings)) == settings
