@@ -14,7 +14,7 @@ from enum import IntEnum, StrEnum
 from typing import Any
 
 import yaml
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -105,7 +105,15 @@ def table(
         )
     for row in rows:
         grid.add_row(*map(cell, row))
-    console().print(grid)
+    show(grid)
+
+
+def show(thing: RenderableType) -> None:
+    """Print something of rich's; into a pipe without colours and without trailing blanks."""
+    target = console()
+    with target.capture() as captured:
+        target.print(thing)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def moment(seconds: Any) -> str:
