@@ -216,7 +216,7 @@ class Acknowledged:
     hash: str = ""
     state: AckState = AckState.NONE
     error: str = ""
-    problems: Sequence[Problem] = ()
+    problems: tuple[Problem, ...] = ()
     at: float | None = None
 
 

@@ -1,0 +1,182 @@
+"""What is wanted: edits, scopes merged for an agent, keys it lacks, and what loosens capture.
+
+Pure rules over documents. A document is a settings fragment: absent means no opinion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from llm_observe.control.model import ChangeView, Edit, Scope, Version
+from llm_observe.errors import Problem, SettingsError
+from llm_observe.settings.documents import (
+    Fragment,
+    diff,
+    flatten,
+    join_path,
+    leaves,
+    merge,
+    nest,
+    split_path,
+    with_value,
+    without,
+)
+from llm_observe.settings.model import CaptureLevel
+
+FIRST_KEYS = (
+    "sampling.ratio",
+    "capture.level",
+    "destinations.*.enabled",
+    "destinations.*.endpoint",
+    "destinations.*.protocol",
+    "destinations.*.signals",
+    "destinations.*.headers.*",
+    "destinations.*.compression",
+    "destinations.*.timeout_s",
+)
+"""Keys of the first released schema: every agent of ours understands them. Never grows; a newer
+key is sent to an agent of another schema only if it reports that key as being in force."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The merged document of all scopes that match, and the newest version in it."""
+
+    document: Mapping[str, Any]
+    version: int
+    since: float
+
+
+def matches(scope: Scope, attributes: Mapping[str, Any]) -> bool:
+    """Whether an agent with these identifying attributes is meant."""
+    return all(attributes.get(name) == value for name, value in scope.selector.items())
+
+
+def wanted(heads: Iterable[Version], attributes: Mapping[str, Any]) -> Wanted | None:
+    """Merge the newest version of each matching scope; None where no scope ever matched.
+
+    A version whose document is empty still counts: it takes back what was sent before.
+    """
+    found = sorted(
+        (head for head in heads if matches(head.scope, attributes)),
+        key=lambda head: (head.scope.priority, head.version),
+    )
+    if not found:
+        return None
+    document: dict[str, Any] = {}
+    for head in found:
+        document = merge(document, head.document)
+    return Wanted(document, max(h.version for h in found), max(h.at for h in found))
+
+
+def edited(current: Fragment, edit: Edit) -> dict[str, Any]:
+    """The document after an edit; not yet validated.
+
+    Raises:
+        SettingsError: A path to unset that is not set here, or an empty path.
+    """
+    document = dict(current if edit.document is None else edit.document)
+    problems = list(_path_problems(document, edit))
+    if problems:
+        raise SettingsError(problems)
+    for path in edit.unset:
+        document = without(document, path)
+    for path, value in edit.set.items():
+        for leaf, item in _leaves(path, value):
+            document = with_value(document, leaf, item)
+    return document
+
+
+def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        yield from leaves(value, split_path(path))
+    else:
+        yield path, value
+
+
+def _path_problems(document: Fragment, edit: Edit) -> Iterator[Problem]:
+    for path in [*edit.set, *edit.unset]:
+        if not all(split_path(path)):
+            yield Problem(path, "an empty name", "names separated by dots, as in sampling.ratio")
+    known = flatten(document)
+    for path in edit.unset:
+        if not _present(path, known):
+            here = ", ".join(sorted(known)) or "nothing"
+            yield Problem(path, "a key that is not set in this scope", f"one that is: {here}")
+
+
+def _present(path: str, known: Mapping[str, Any]) -> bool:
+    return any(leaf == path or leaf.startswith(f"{path}.") for leaf in known)
+
+
+def changes(before: Fragment, after: Fragment) -> list[ChangeView]:
+    """The keys that differ, sorted by path."""
+    return [ChangeView(c.path, c.before, c.after) for c in diff(before, after)]
+
+
+def for_schema(
+    document: Fragment, *, same_schema: bool, in_force: Fragment | None
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The part of a document that an agent understands, and the paths that are left out.
+
+    Args:
+        document: What is wanted.
+        same_schema: Whether the agent reported the hash of our own schema.
+        in_force: Its effective document, which shows more of what it knows.
+    """
+    if same_schema:
+        return dict(document), ()
+    flat = flatten(document)
+    known = [*FIRST_KEYS, *map(_pattern, flatten(in_force or {}))]
+    left_out = tuple(p for p in flat if not any(_like(p, pattern) for pattern in known))
+    return nest({p: v for p, v in flat.items() if p not in left_out}), left_out
+
+
+def _pattern(path: str) -> str:
+    """A path that was seen in one destination is understood in every destination."""
+    names = split_path(path)
+    if names[0] == "destinations" and len(names) > 2:
+        names = (names[0], "*", *names[2:])
+    return join_path(names)
+
+
+def _like(path: str, pattern: str) -> bool:
+    names, wanted_names = split_path(path), split_path(pattern)
+    return len(names) == len(wanted_names) and all(
+        expected == "*" or fnmatchcase(name, expected)
+        for name, expected in zip(names, wanted_names, strict=True)
+    )
+
+
+def capture_rank(document: Fragment | None) -> int | None:
+    """The rank of the capture level that a valid document sets; None where it sets none."""
+    level = ((document or {}).get("capture") or {}).get("level")
+    return None if level is None else CaptureLevel(level).rank
+
+
+def loosens(before: Fragment, after: Fragment, in_force: Fragment | None) -> bool:
+    """Whether an agent may record more content after than before.
+
+    What is in force decides where the agent reported it. A level that is no longer set by us
+    may fall back to anything the agent's own layers say, so taking back a level below ``full``
+    counts as loosening.
+    """
+    old, new = capture_rank(before), capture_rank(after)
+    if old == new:
+        return False
+    if new is None:
+        return old is not None and old < CaptureLevel.FULL.rank
+    reported = reported_rank(in_force)
+    now = reported if reported is not None else old
+    return new > (CaptureLevel.METADATA.rank if now is None else now)
+
+
+def reported_rank(in_force: Fragment | None) -> int | None:
+    """The rank of the level that an agent says is in force; None where it is no level of ours."""
+    try:
+        return capture_rank(in_force)
+    except (ValueError, AttributeError):
+        return None
