@@ -1,0 +1,95 @@
+"""Is an offered configuration acceptable? A pure judgement, made before anything is changed.
+
+All or nothing: one wrong key and nothing of the offer is taken (see the design's rule
+"all or nothing, but privacy first").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from llm_observe.errors import Problem, SettingsError
+from llm_observe.settings.documents import Fragment, diff, join_path, merge, nest
+from llm_observe.settings.layers import (
+    Layer,
+    LayerValue,
+    Resolved,
+    as_document,
+    beyond_limits,
+    forbidden_keys,
+    resolve,
+)
+from llm_observe.settings.model import Limits, Settings
+from llm_observe.settings.schema import parse, validate
+
+ENTRY = "llm-observe"
+"""Name of the entry in OpAMP's config map that holds our settings."""
+
+Layers = Mapping[Layer, LayerValue]
+
+
+class File(Protocol):
+    """One entry of an OpAMP config map."""
+
+    @property
+    def body(self) -> bytes:
+        """The entry's bytes."""
+
+    @property
+    def content_type(self) -> str:
+        """Its MIME type, or an empty string."""
+
+
+def read_offer(files: Mapping[str, File], limits: Limits) -> dict[str, Any]:
+    """The offered fragment, checked against schema and local limits.
+
+    Raises:
+        SettingsError: One problem per wrong key, or per entry that is not ours.
+    """
+    unknown = sorted(name for name in files if name not in {ENTRY, ""})
+    if unknown or len(files) > 1:
+        raise SettingsError(
+            Problem(f"config map entry {name!r}", "an unknown entry", f"only {ENTRY!r}")
+            for name in unknown or sorted(files)
+        )
+    fragment: dict[str, Any] = {}
+    for file in files.values():
+        fragment = parse(file.body, file.content_type)
+    validate(fragment)
+    problems = [*forbidden_keys(fragment, limits), *beyond_limits(fragment, limits)]
+    if problems:
+        raise SettingsError(problems)
+    return fragment
+
+
+def with_remote(layers: Layers, fragment: Fragment, since: float, limits: Limits) -> Resolved:
+    """The settings that the offer leads to."""
+    return resolve({**layers, Layer.REMOTE: LayerValue(fragment, since)}, limits)
+
+
+def held_fragment(before: Resolved, in_force: Settings, remote: Fragment) -> dict[str, Any]:
+    """The remote layer after an offer that was refused half-way.
+
+    What was tightened before the refusal stays in force, so it becomes part of the remote
+    layer: a restart must not loosen it again.
+    """
+    changed = diff(before.document, as_document(in_force))
+    tightened = {change.path: change.after for change in changed if change.after is not None}
+    return merge(remote, nest(tightened))
+
+
+def new_problems(resolved: Resolved, before: Resolved) -> list[Problem]:
+    """Destinations that the offer leaves without an address.
+
+    They can only be told from the merged document: a fragment may set one key of a destination
+    whose endpoint another layer holds.
+    """
+    old = before.settings.destinations
+    return [
+        Problem(
+            join_path(("destinations", name, "endpoint")), "nothing", "an http:// or https:// URL"
+        )
+        for name, destination in resolved.settings.destinations.items()
+        if destination.enabled and not destination.endpoint and name not in old
+    ]

@@ -1,0 +1,110 @@
+from typing import Any
+
+import pytest
+
+from llm_observe.agent.options import (
+    CONTROL_PLANE,
+    code_fragment,
+    default_service_name,
+    opamp_url,
+    otlp_url,
+    read_options,
+)
+from llm_observe.errors import SettingsError
+from llm_observe.settings.layers import Layer
+from llm_observe.settings.model import Capture, CaptureLevel, Limits, Settings
+
+
+def test_without_a_server_nothing_is_dialled_and_nothing_is_sent() -> None:
+    options = read_options({}, 0.0)
+    assert options.opamp_url is None
+    assert options.layers[Layer.DEFAULT].fragment == {}
+
+
+def test_a_server_is_also_the_default_destination() -> None:
+    options = read_options(
+        {"LLM_OBSERVE_SERVER": "http://h:4320", "LLM_OBSERVE_TOKEN": "t0ken"}, 0.0
+    )
+    assert options.opamp_url == "ws://h:4320/v1/opamp"
+    assert options.layers[Layer.DEFAULT].fragment == {
+        "destinations": {
+            CONTROL_PLANE: {
+                "endpoint": "http://h:4320",
+                "headers": {"authorization": "env:LLM_OBSERVE_TOKEN"},
+            }
+        }
+    }
+    assert "t0ken" not in repr(options)
+
+
+def test_a_destination_of_the_environment_replaces_the_default_one() -> None:
+    environ = {
+        "LLM_OBSERVE_SERVER": "http://h",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
+    }
+    assert read_options(environ, 0.0).layers[Layer.DEFAULT].fragment == {}
+
+
+def test_arguments_win_over_the_environment() -> None:
+    environ = {"LLM_OBSERVE_SERVER": "http://a", "OTEL_SERVICE_NAME": "env"}
+    options = read_options(environ, 0.0, server="https://b/opamp", service_name="arg")
+    assert (options.opamp_url, options.service_name) == ("wss://b/opamp", "arg")
+
+
+@pytest.mark.parametrize("server", ["localhost:4320", "ftp://h", "http://", "http://u:secret@h"])
+def test_a_wrong_server_is_refused_as_argument_and_left_out_as_variable(server: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read_options({}, 0.0, server=server)
+    assert "secret" not in str(caught.value)
+    options = read_options({"LLM_OBSERVE_SERVER": server}, 0.0)
+    assert options.server is None
+    assert [p.path for p in options.problems] == ["LLM_OBSERVE_SERVER"]
+
+
+@pytest.mark.parametrize(
+    ("server", "opamp", "otlp"),
+    [
+        ("http://h:1", "ws://h:1/v1/opamp", "http://h:1"),
+        ("wss://h/", "wss://h/v1/opamp", "https://h"),
+        ("https://h/x/opamp", "wss://h/x/opamp", "https://h"),
+    ],
+)
+def test_one_address_gives_both_endpoints(server: str, opamp: str, otlp: str) -> None:
+    assert (opamp_url(server), otlp_url(server)) == (opamp, otlp)
+
+
+def test_of_two_limits_the_stricter_one_counts() -> None:
+    environ = {
+        "LLM_OBSERVE_LIMIT_CAPTURE_LEVEL": "redacted",
+        "LLM_OBSERVE_LIMIT_DESTINATION_HOSTS": "a,b",
+    }
+    limits: dict[str, Any] = {"capture_level": "full", "destination_hosts": ["b", "c"]}
+    options = read_options(environ, 0.0, limits=limits)
+    assert options.limits == Limits(
+        capture_level=CaptureLevel.REDACTED, destination_hosts=("b",), remote_keys=None
+    )
+
+
+@pytest.mark.parametrize("limits", [{"capture": "off"}, {"capture_level": "none"}])
+def test_an_unknown_limit_is_refused(limits: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError):
+        read_options({}, 0.0, limits=limits)
+
+
+def test_a_settings_value_speaks_only_of_what_differs_from_the_defaults() -> None:
+    settings = Settings(capture=Capture(level=CaptureLevel.FULL))
+    assert code_fragment(settings) == {"capture": {"level": "full"}}
+    assert code_fragment(None) == {}
+
+
+@pytest.mark.parametrize(
+    ("argv", "name"),
+    [
+        (["/x/chat.py"], "chat"),
+        (["/x/app/__main__.py"], "app"),
+        ([""], "unknown_service"),
+        (["-c"], "unknown_service"),
+    ],
+)
+def test_the_script_names_the_service(argv: list[str], name: str) -> None:
+    assert default_service_name(argv) == name
