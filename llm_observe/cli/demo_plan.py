@@ -1,0 +1,156 @@
+"""What the demo starts, as data: ports, commands, environments, and the words for the screen."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from llm_observe.cli.processes import Program
+
+LOCAL_TOKEN = "local-llama"  # noqa: S105  # no secret: the local Llama takes any token
+"""Stands for an API key where the chatbot talks to the local Llama."""
+
+_NOT_PASSED_ON = ("OTEL_EXPORTER_OTLP_", "LLM_OBSERVE_TOKEN", "LLM_OBSERVE_ADMIN_TOKEN")
+"""Of the user's own environment: they would lead the demo's spans elsewhere, or be refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to start and where. ``replicate``: a token for the real Replicate is there."""
+
+    port: int
+    otlp_port: int
+    chatbot_port: int
+    llama_port: int
+    chatbot: bool
+    scripted: bool
+    data_dir: Path
+    replicate: bool
+
+    @property
+    def llama(self) -> bool:
+        """Whether a local Llama is needed."""
+        return self.chatbot and (self.scripted or not self.replicate)
+
+    @property
+    def control_url(self) -> str:
+        """Address of the control plane."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def chatbot_url(self) -> str:
+        """Address of the chatbot."""
+        return f"http://127.0.0.1:{self.chatbot_port}"
+
+    @property
+    def llama_url(self) -> str:
+        """Address of the local Llama, in the place of Replicate's API."""
+        return f"http://127.0.0.1:{self.llama_port}"
+
+    def ports(self) -> Iterator[tuple[int, str, str]]:
+        """Each port that is needed: number, for what, which option changes it."""
+        yield self.port, "control plane", "--port"
+        if self.otlp_port:
+            yield self.otlp_port, "OTLP intake", "--otlp-port"
+        if self.chatbot:
+            yield self.chatbot_port, "chatbot", "--chatbot-port"
+        if self.llama:
+            yield self.llama_port, "local Llama", "--llama-port"
+
+
+def needed_packages(plan: Plan) -> list[str]:
+    """Packages that the plan's programs import."""
+    chatbot = ["streamlit", "replicate"] if plan.chatbot else []
+    return ["fastapi", "uvicorn", "sqlalchemy", *chatbot]
+
+
+def programs(plan: Plan, environ: Mapping[str, str]) -> Iterator[Program]:
+    """The programs in the order in which they are started."""
+    base = {k: v for k, v in environ.items() if not k.startswith(_NOT_PASSED_ON)}
+    base["PYTHONUNBUFFERED"] = "1"
+    yield _control_plane(plan, base)
+    if plan.llama:
+        yield _llama(plan, base)
+    if plan.chatbot:
+        yield _chatbot(plan, base)
+
+
+def _control_plane(plan: Plan, base: Mapping[str, str]) -> Program:
+    command = [
+        sys.executable, "-m", "llm_observe.cli", "serve", "--port", str(plan.port),
+        "--otlp-port", str(plan.otlp_port), "--data-dir", str(plan.data_dir / "control-plane"),
+    ]  # fmt: skip
+    return Program("control plane", command, base, f"{plan.control_url}/readyz", deadline_s=90)
+
+
+def _llama(plan: Plan, base: Mapping[str, str]) -> Program:
+    command = [sys.executable, "-m", "chatbot_app.local_llama", "--port", str(plan.llama_port)]
+    command += ["--scripted"] if plan.scripted else []
+    # The first start fetches the model's weights.
+    return Program("local Llama", command, base, f"{plan.llama_url}/healthz", deadline_s=600)
+
+
+def _chatbot(plan: Plan, base: Mapping[str, str]) -> Program:
+    environment = {
+        **base,
+        "LLM_OBSERVE_SERVER": plan.control_url,
+        "LLM_OBSERVE_STATE_DIR": str(plan.data_dir / "state"),
+    }
+    if plan.llama:
+        environment |= {
+            "REPLICATE_API_TOKEN": LOCAL_TOKEN, "REPLICATE_BASE_URL": plan.llama_url,
+        }  # fmt: skip
+    command = [
+        sys.executable, "-m", "streamlit", "run", str(chatbot_page()),
+        "--server.port", str(plan.chatbot_port), "--server.address", "127.0.0.1",
+        "--server.headless", "true", "--browser.gatherUsageStats", "false",
+        "--server.fileWatcherType", "none",
+    ]  # fmt: skip
+    ready = f"{plan.chatbot_url}/_stcore/health"
+    return Program("chatbot", command, environment, ready, deadline_s=90)
+
+
+def chatbot_page() -> Path:
+    """The chatbot's Streamlit page, found without running it."""
+    spec = importlib.util.find_spec("chatbot_app")
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError(2, "the package chatbot_app is not installed")
+    return Path(spec.origin).parent / "app.py"
+
+
+def what_to_try(plan: Plan) -> Iterator[str]:
+    """The addresses, and the first things to do."""
+    yield ""
+    yield f"  Control plane  {plan.control_url}"
+    if plan.chatbot:
+        yield f"  Chatbot        {plan.chatbot_url}"
+        yield f"  Model          {_model(plan)}"
+    yield f"  Data           {plan.data_dir}"
+    yield ""
+    yield "Try:"
+    yield from (f"  {number}. {step}" for number, step in enumerate(_steps(plan), 1))
+    yield ""
+    yield "Ctrl-C stops everything."
+
+
+def _model(plan: Plan) -> str:
+    if not plan.llama:
+        return "Llama 2 at Replicate, with your API key"
+    answers = "scripted answers" if plan.scripted else "a small Llama on this machine"
+    return f"{answers}, behind Replicate's API at {plan.llama_url}"
+
+
+def _steps(plan: Plan) -> Iterator[str]:
+    server = "" if plan.port == 4320 else f" --server {plan.control_url}"
+    if plan.chatbot:
+        yield "Ask the chatbot something, and see the call under Traces: why was it slow?"
+        yield f"Hide prompts while it runs: llm-observe set capture.level=off --wait{server}"
+        yield f"Stop exporting spans (charts go on): llm-observe set sampling.ratio=0 --wait{server}"
+        yield f"Ask for something wrong: llm-observe set sampling.ratio=1.5{server}"
+        yield f"Take it back: llm-observe undo --wait{server}"
+    else:
+        yield f"Start your own app with LLM_OBSERVE_SERVER={plan.control_url}"
+        yield f"See who is connected: llm-observe agents{server}"
