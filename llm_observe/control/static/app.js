@@ -1,0 +1,184 @@
+// What every page does: theme button, phone menu, confirmation, copying, times, live changes.
+(() => {
+  "use strict";
+  const $$ = (selector, root = document) => root.querySelectorAll(selector);
+
+  // ---- announcements for screen readers
+  const announcer = document.getElementById("announcer");
+  const announce = (text) => { if (announcer) announcer.textContent = text; };
+  window.llmObserveAnnounce = announce;
+
+  // ---- theme
+  const THEMES = { auto: "follows the system", light: "light", dark: "dark" };
+  const showTheme = () => {
+    const choice = document.documentElement.dataset.themeChoice;
+    for (const button of $$("[data-theme-toggle]")) {
+      button.title = `Colours: ${THEMES[choice]}`;
+      button.setAttribute("aria-label", `Colours: ${THEMES[choice]}. Change`);
+    }
+  };
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-theme-toggle]");
+    if (!button) return;
+    announce(`Colours: ${THEMES[window.llmObserveTheme.next()]}`);
+    showTheme();
+  });
+
+  // ---- phone menu
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-menu-toggle]");
+    if (!button) return;
+    const menu = document.getElementById(button.getAttribute("aria-controls"));
+    button.setAttribute("aria-expanded", String(menu.classList.toggle("show")));
+  });
+  document.addEventListener("keydown", (event) => {
+    const button = document.querySelector('[data-menu-toggle][aria-expanded="true"]');
+    if (event.key === "Escape" && button) { button.click(); button.focus(); }
+  });
+
+  // ---- confirmation: <form data-confirm="what will happen" data-confirm-button="Do it">
+  const dialog = document.getElementById("confirm");
+  let waiting = null;
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    const asked = event.submitter?.dataset.confirm ?? form.dataset.confirm;
+    if (!asked || form.dataset.confirmed) { delete form.dataset.confirmed; return; }
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    waiting = { form, submitter: event.submitter };
+    dialog.querySelector("[data-confirm-text]").textContent = asked;
+    dialog.querySelector("[value=yes]").textContent =
+      event.submitter?.dataset.confirmButton ?? form.dataset.confirmButton ?? "Continue";
+    dialog.returnValue = "";
+    dialog.showModal();
+  }, true);
+  dialog?.addEventListener("close", () => {
+    if (waiting && dialog.returnValue === "yes") {
+      waiting.form.dataset.confirmed = "yes";
+      waiting.form.requestSubmit(waiting.submitter);
+    }
+    waiting = null;
+  });
+
+  // ---- copy buttons: <button data-copy="#id of the text">
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copy]");
+    if (!button) return;
+    const text = document.querySelector(button.dataset.copy).textContent.trim();
+    try {
+      await navigator.clipboard.writeText(text);
+      button.classList.add("copied");
+      announce("Copied");
+      setTimeout(() => button.classList.remove("copied"), 1500);
+    } catch {
+      announce("The browser did not allow copying; select the text instead");
+    }
+  });
+
+  // ---- shortcut buttons: <button data-fill="#input" data-value="0.5">
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-fill]");
+    if (!button) return;
+    const input = document.querySelector(button.dataset.fill);
+    input.value = button.dataset.value;
+    input.dispatchEvent(new Event("input", { bubbles: true }));
+    input.focus();
+  });
+
+  // ---- rows to copy: <button data-add-row="#template" data-into="#list"> and [data-remove-row]
+  document.addEventListener("click", (event) => {
+    const add = event.target.closest("[data-add-row]");
+    if (add) {
+      const copy = document.querySelector(add.dataset.addRow).content.cloneNode(true);
+      const first = copy.querySelector("input, select, textarea");
+      document.querySelector(add.dataset.into).append(copy);
+      first?.focus();
+    }
+    const remove = event.target.closest("[data-remove-row]");
+    if (remove) {
+      remove.closest("[data-row]").remove();
+      document.querySelector(remove.dataset.removeRow)?.focus();
+    }
+  });
+
+  // ---- selects that go somewhere: <select data-go>
+  document.addEventListener("change", (event) => {
+    if (event.target.matches("[data-submit-on-change]")) event.target.form.requestSubmit();
+  });
+
+  // ---- times: relative text ages, the exact local time is the title
+  const STEPS = [[60, 1, "s"], [3600, 60, "min"], [86400, 3600, "h"], [Infinity, 86400, "d"]];
+  const relative = (seconds) => {
+    if (seconds < 1) return "just now";
+    const [, divisor, unit] = STEPS.find(([limit]) => seconds < limit);
+    return `${Math.floor(seconds / divisor)} ${unit} ago`;
+  };
+  const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+  const age = (root = document) => {
+    for (const element of $$("time[datetime]", root)) {
+      const moment = new Date(element.dateTime);
+      if ("relative" in element.dataset) element.textContent = relative((Date.now() - moment) / 1000);
+      if (!element.dataset.local) {
+        element.dataset.local = "yes";
+        element.title = exact.format(moment);
+        if ("exact" in element.dataset) element.textContent = exact.format(moment);
+      }
+    }
+  };
+  setInterval(age, 1000);
+
+  // ---- live changes: one stream per visible tab; elements listen for live:agents and so on
+  let stream = null;
+  const pending = new Set();
+  let timer = 0;
+  const tell = (topic) => {
+    pending.add(topic);
+    if (timer) return;
+    timer = setTimeout(() => {
+      timer = 0;
+      const topics = [...pending];
+      pending.clear();
+      for (const name of topics) document.body.dispatchEvent(new CustomEvent(`live:${name}`));
+    }, 250);
+  };
+  const TOPICS = ["agents", "settings", "traces"];
+  const state = document.getElementById("live-state");
+  const mark = (live) => {
+    if (!state) return;
+    state.dataset.live = live ? "yes" : "no";
+    state.querySelector("[data-live-text]").textContent = live ? "Live" : "Reconnecting";
+  };
+  const open = () => {
+    if (stream || !document.body.dataset.events) return;
+    let lost = false;
+    stream = new EventSource(document.body.dataset.events);
+    stream.onopen = () => { mark(true); if (lost) TOPICS.forEach(tell); lost = false; };
+    stream.onerror = () => { mark(false); lost = true; };
+    for (const topic of TOPICS) stream.addEventListener(topic, () => tell(topic));
+  };
+  const close = () => { stream?.close(); stream = null; };
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) { close(); } else { open(); TOPICS.forEach(tell); }
+  });
+  window.addEventListener("pagehide", close);
+  window.addEventListener("pageshow", (event) => { if (event.persisted) { open(); TOPICS.forEach(tell); } });
+
+  // ---- htmx: a live part must not be replaced while the user works in it
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    const part = event.target;
+    if (!part.matches("[data-live]")) return;
+    const busy = part.contains(document.activeElement) || part.querySelector("details[data-keep][open]");
+    if (busy || document.querySelector("dialog[open]")) {
+      event.preventDefault();
+      part.dispatchEvent(new CustomEvent("live-held", { bubbles: true }));
+    }
+  });
+  document.addEventListener("htmx:afterSwap", (event) => age(event.target));
+  document.addEventListener("htmx:responseError", (event) => {
+    if (event.detail.xhr.status === 401) window.location.assign("/login");
+  });
+
+  showTheme();
+  age();
+  if (!document.hidden) open();
+})();

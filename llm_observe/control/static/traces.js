@@ -1,0 +1,34 @@
+// The list of calls: marks the new ones, and announces them where inserting would disturb.
+(() => {
+  "use strict";
+  const list = document.getElementById("calls");
+  if (!list) return;
+  const bar = document.getElementById("new-calls");
+  const ids = () => new Set([...list.querySelectorAll("[data-trace]")].map((row) => row.dataset.trace));
+  let known = ids();
+
+  document.body.addEventListener("htmx:afterSwap", (event) => {
+    if (event.target !== list && !list.contains(event.target)) return;
+    const fresh = [...list.querySelectorAll("[data-trace]")].filter((row) => !known.has(row.dataset.trace));
+    if (known.size) fresh.forEach((row) => row.classList.add("is-new"));
+    if (fresh.length) {
+      window.llmObserveAnnounce(fresh.length === 1 ? "1 new call" : `${fresh.length} new calls`);
+    }
+    known = ids();
+    if (bar) bar.hidden = true;
+  });
+  // Held back because the user is in the list: say so instead.
+  document.addEventListener("live-held", (event) => {
+    if (event.target === list && bar) bar.hidden = false;
+  });
+  // Older pages are never moved under the reader.
+  document.body.addEventListener("live:traces", () => {
+    if (list.dataset.page === "older" && bar) bar.hidden = false;
+  });
+  bar?.querySelector("button")?.addEventListener("click", () => {
+    if (list.dataset.page === "older") { window.location.assign(bar.dataset.newest); return; }
+    document.activeElement?.blur();
+    bar.hidden = true;
+    window.htmx.trigger(list, "refresh");
+  });
+})();

@@ -1,0 +1,1 @@
+"""The control plane's web pages: server-rendered, escaped, live through htmx."""
