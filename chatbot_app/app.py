@@ -1,0 +1,195 @@
+"""The Llama 2 chatbot: ``python -m chatbot_app``, or ``streamlit run chatbot_app/app.py``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from contextlib import closing
+
+import httpx
+import streamlit as st
+from replicate.client import Client
+
+import llm_observe
+from chatbot_app import observed
+from chatbot_app.conversation import (
+    LONGEST_QUESTION,
+    MODELS,
+    Backend,
+    Conversation,
+    LocalModel,
+    Parameters,
+    Turn,
+    answer,
+    choose_backend,
+    explain,
+    local_model,
+    traces_url,
+)
+
+_AVATARS = {"user": "🧑‍💻", "assistant": "🦙"}
+_TIMEOUT = httpx.Timeout(60.0, connect=5.0)
+_HOLD_ON = "The answer was stopped."
+
+
+@st.cache_resource
+def observation() -> llm_observe.Handle:
+    """Observe this process, once, however often Streamlit runs the script."""
+    return llm_observe.observe(
+        service_name="llama2-chatbot", settings={"capture": {"level": "full"}}
+    )
+
+
+@st.cache_data(ttl=5, show_spinner=False)
+def what_answers(base_url: str) -> LocalModel | None:
+    """What the local Llama says that it is; asked anew after five seconds."""
+    with httpx.Client(timeout=2.0, trust_env=False) as client:
+        return local_model(base_url, client)
+
+
+@st.cache_resource(max_entries=32)
+def client_for(base_url: str, token: str) -> Client:
+    """One client per server and key, with its connections; Streamlit keeps only a digest of these."""
+    return Client(token, base_url=base_url, timeout=_TIMEOUT)
+
+
+def conversation() -> Conversation:
+    """The chat of this browser session."""
+    chat: Conversation = st.session_state.setdefault("conversation", Conversation())
+    return chat
+
+
+def clear() -> None:
+    """Begin anew: a new chat is a new session."""
+    st.session_state["conversation"] = Conversation()
+
+
+def sidebar() -> tuple[Backend, Parameters]:
+    """Draw the sidebar; what the user chose."""
+    with st.sidebar:
+        st.title("🦙💬 Llama 2 Chatbot")
+        backend = api_key()
+        parameters = model_and_parameters()
+        st.button("Clear Chat History", on_click=clear, width="stretch")
+        observability()
+    return backend, parameters
+
+
+def api_key() -> Backend:
+    """Say whether there is an API key; take one; say who answers without."""
+    typed = ""
+    if os.environ.get("REPLICATE_API_TOKEN"):
+        st.success("API key already provided!", icon="✅")
+    else:
+        typed = st.text_input(
+            "Replicate API key (optional)",
+            type="password",
+            help="Kept in this browser session only. Without a key the local Llama answers.",
+        )
+    backend = choose_backend(os.environ, typed)
+    if backend.source == "typed":
+        st.success("Your key is used, with Llama 2 at Replicate.", icon="✅")
+    if backend.local:
+        local(backend)
+    return backend
+
+
+def local(backend: Backend) -> None:
+    """Say in plain sight what answers on this machine."""
+    model = what_answers(backend.base_url)
+    if model is None:
+        st.warning(explain(httpx.ConnectError(""), backend).sentence, icon="⚠️")
+    elif model.real:
+        st.info(model.sentence(), icon="🖥️")
+    else:
+        st.warning(model.sentence(), icon="📜")
+
+
+def model_and_parameters() -> Parameters:
+    """The choice of model and its parameters."""
+    st.subheader("Models and parameters")
+    chosen = st.selectbox("Choose a Llama2 model", list(MODELS), key="model")
+    temperature = st.slider("temperature", 0.01, 1.0, 0.1, 0.01, key="temperature")
+    top_p = st.slider("top_p", 0.01, 1.0, 0.9, 0.01, key="top_p")
+    max_length = st.slider(
+        "max_length", 32, 1024, 128, 8, key="max_length", help="Most tokens of an answer."
+    )
+    return Parameters(
+        model=MODELS[chosen], temperature=temperature, top_p=top_p, max_length=max_length
+    )
+
+
+def observability() -> None:
+    """Say what is recorded of this chat, where it goes, and where to see it."""
+    status = observation().status()
+    st.subheader("What is recorded")
+    st.caption(observed.recorded(status))
+    st.caption(observed.sent(status))
+    if status.link.server:
+        st.link_button(
+            "Traces of this chat",
+            traces_url(status.link.server, conversation().session),
+            width="stretch",
+        )
+
+
+def show(turn: Turn) -> None:
+    """One turn as it stands."""
+    with st.chat_message(turn.role, avatar=_AVATARS[turn.role]):
+        st.markdown(turn.text)
+        if turn.note:
+            st.caption(turn.note)
+
+
+def reply(chat: Conversation, backend: Backend, parameters: Parameters) -> None:
+    """Stream the answer to the last question; a failure becomes a sentence."""
+    try:
+        with (
+            st.chat_message("assistant", avatar=_AVATARS["assistant"]),
+            llm_observe.context(session=chat.session),
+            llm_observe.trace("chat turn"),
+            closing(kept(chat, backend, parameters)) as stream,
+        ):
+            st.write_stream(stream)
+    except Exception as error:  # noqa: BLE001  # whatever it was, the user gets a sentence
+        chat.trouble = explain(error, backend)
+
+
+def kept(chat: Conversation, backend: Backend, parameters: Parameters) -> Generator[str]:
+    """The answer's text; what came of it stays in the chat, also when it is broken off."""
+    said: list[str] = []
+    note = _HOLD_ON
+    client = client_for(backend.base_url, backend.token or "local")
+    model_input = chat.model_input(parameters, backend.context_tokens)
+    try:
+        for text in answer(client, parameters.model, model_input):
+            said.append(text)
+            yield text
+        note = ""
+    finally:
+        chat.answered("".join(said), note)
+
+
+def trouble(chat: Conversation) -> None:
+    """Say what went wrong, and offer the way on."""
+    if chat.trouble is None:
+        return
+    st.error(f"{chat.trouble.sentence}  \n{chat.trouble.way_on}", icon="🚧")
+    st.button("Try again", on_click=chat.retry)
+
+
+def main() -> None:
+    """Draw the page."""
+    st.set_page_config(page_title="Llama 2 Chatbot", page_icon="🦙", layout="centered")
+    chat = conversation()
+    backend, parameters = sidebar()
+    if question := st.chat_input("Your message", max_chars=LONGEST_QUESTION):
+        chat.ask(question)
+    for turn in chat.turns:
+        show(turn)
+    if chat.awaits_answer and chat.trouble is None:
+        reply(chat, backend, parameters)
+    trouble(chat)
+
+
+main()

@@ -1,0 +1,49 @@
+"""What the chatbot says about its own observation: short, and only what is true now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llm_observe import Status
+
+_RECORDED = {
+    "off": "Prompts and answers are **not** recorded, only model, timing and tokens.",
+    "metadata": "Prompts and answers are **not** recorded, only parameters, lengths and tokens.",
+    "redacted": "Prompts and answers are recorded **with personal data taken out**.",
+    "full": "Prompts and answers are **recorded as they are**.",
+}
+
+
+def recorded(status: Status) -> str:
+    """What is recorded of a call, at the capture level in force."""
+    if status.disabled:
+        return "Nothing is recorded: observation is switched off."
+    level, ratio = _in_force(status)
+    sentence = _RECORDED.get(level, "")
+    share = "" if ratio >= 1 else f" {ratio:.0%} of the chats are exported."
+    return f"{sentence} (Capture level: `{level}`.){share}"
+
+
+def sent(status: Status) -> str:
+    """Whether a control plane is connected, and whether spans go anywhere."""
+    link = status.link
+    if status.disabled:
+        return ""
+    if link.server is None:
+        return "No control plane is configured. " + _destinations(status)
+    if link.connected:
+        return "Connected to the control plane. " + _destinations(status)
+    why = f" ({link.last_error})" if link.last_error else ""
+    return f"**Not connected** to the control plane{why}. " + _destinations(status)
+
+
+def _destinations(status: Status) -> str:
+    if not status.destinations:
+        return "Spans are sent nowhere."
+    return f"Spans are sent to: {', '.join(sorted(status.destinations))}."
+
+
+def _in_force(status: Status) -> tuple[str, float]:
+    settings = status.settings
+    return str(settings["capture"]["level"]), float(settings["sampling"]["ratio"])
