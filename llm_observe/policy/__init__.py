@@ -1,1 +1,1 @@
-"""Pure rules: what is captured, redacted, sampled. Value to value; no I/O, no clock."""
+"""Pure rules: what may leave, what is masked, which traces are kept. No clock, no I/O."""

@@ -1,0 +1,186 @@
+"""One LLM call as data.
+
+The wrapper makes a `Call` when a call begins, a provider fills it, and nothing is turned into
+attributes before a worker renders it (`llm_observe.tracing.render`) under the policy in force at
+that moment. Filling it is all that the caller's thread pays for.
+
+Times are nanoseconds since the epoch. They are taken from one wall-clock reading and the
+monotonic clock, so that a clock set back in the middle of a call makes no negative latency.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from traceback import TracebackException
+from typing import Any, NamedTuple
+
+Scalar = str | int | float | bool | None
+
+MAX_ITEMS = 200
+"""Items of one container that `snapshot` copies."""
+
+
+class Message(NamedTuple):
+    """One turn of a conversation; ``media`` holds URIs of what is not text."""
+
+    role: str
+    content: str = ""
+    media: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """One LLM call. Fields that are not known are empty or None, never guessed.
+
+    Mutable until the recorder's ``finish`` has taken it; afterwards only ``completion`` changes it.
+    """
+
+    provider: str
+    """Who hosts the model: ``replicate``."""
+    system: str = ""
+    """Whose model family or API shape it is: ``meta``."""
+    operation: str = "chat"
+    """``chat``, ``text_completion`` or ``generate_content`` (OTel GenAI operation names)."""
+    request_model: str = ""
+    response_model: str = ""
+    model_version: str = ""
+    server_address: str = ""
+    server_port: int | None = None
+    streaming: bool = False
+    """The answer arrives in pieces while it is generated."""
+
+    parameters: dict[str, Any] = field(default_factory=dict)
+    """Settings of the request, copied; no prompt text."""
+    extra_input: dict[str, Any] = field(default_factory=dict)
+    """Inputs that are content but no message, by the provider's name for them."""
+    input: list[Message] = field(default_factory=list)
+    output: list[Message] = field(default_factory=list)
+    chunks: list[str] = field(default_factory=list)
+    """Pieces of text in order of arrival; the answer, where ``output`` is empty."""
+    chunk_ns: list[int] = field(default_factory=list)
+    """Arrival of each piece."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    tokens_estimated: bool = False
+    """``output_tokens`` was counted from pieces, not told by the server; kept out of metrics."""
+
+    start_ns: int = field(default_factory=time.time_ns)
+    origin_ns: int = field(default_factory=time.perf_counter_ns)
+    """Monotonic clock at ``start_ns``."""
+    end_ns: int | None = None
+    queue_ms: float | None = None
+    """Waiting for a machine, cold start included."""
+    predict_s: float | None = None
+    """Time of the model itself, as the server measured it."""
+    server_first_token_s: float | None = None
+    """Time to first token as the server measured it."""
+
+    finish_reason: str = ""
+    response_id: str = ""
+    error_type: str = ""
+    error_message: str = ""
+    error: TracebackException | None = None
+    """The exception without its frames' objects; formatted on the worker."""
+    aborted: bool = False
+    """The caller broke the stream off: no error, but not the whole answer."""
+
+    session: str = ""
+    user: str = ""
+    tags: tuple[str, ...] = ()
+    metadata: str = ""
+    """JSON object, as OpenInference keeps it in the context."""
+    attributes: dict[str, Any] = field(default_factory=dict)
+    """Further attributes, by attribute key; scrubbed like those of any other instrumentor."""
+    config_hash: str = ""
+    """Settings in force when the call began; set by the recorder."""
+
+    completion: Callable[[], None] | None = None
+    """Fetches what only the server knows once the call is over. Run once by a worker before
+    rendering, instrumentation suppressed; bounded in time; may raise, and then nothing is lost."""
+    inner: Any = None
+    """The provider's own object for this call; never rendered."""
+
+    def now(self) -> int:
+        """The present on this call's clock."""
+        return self.start_ns + time.perf_counter_ns() - self.origin_ns
+
+    def add_chunk(self, text: str) -> None:
+        """A piece of the answer that arrived now."""
+        self.chunk_ns.append(self.now())
+        self.chunks.append(text)
+
+    @property
+    def name(self) -> str:
+        """Span name: ``{operation} {model}`` (OTel GenAI, inference span)."""
+        return f"{self.operation} {self.request_model}".rstrip()
+
+    @property
+    def first_chunk_ns(self) -> int | None:
+        """Arrival of the first piece; None for an answer that came whole."""
+        return self.chunk_ns[0] if self.streaming and self.chunk_ns else None
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from start to end, or to now while the call runs."""
+        return ((self.end_ns or self.now()) - self.start_ns) / 1e9
+
+    @property
+    def time_to_first_chunk_s(self) -> float | None:
+        """Seconds from start to the first piece; None for an answer that came whole."""
+        first = self.first_chunk_ns
+        return None if first is None else (first - self.start_ns) / 1e9
+
+    @property
+    def total_tokens(self) -> int | None:
+        """Input and output; None unless both are known."""
+        if self.input_tokens is None or self.output_tokens is None:
+            return None
+        return self.input_tokens + self.output_tokens
+
+    @property
+    def generation_s(self) -> float | None:
+        """Seconds of generating: first to last piece, else what the server says of the model."""
+        if self.streaming and len(self.chunk_ns) > 1:
+            return (self.chunk_ns[-1] - self.chunk_ns[0]) / 1e9
+        return self.predict_s
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Output tokens per second of generating."""
+        seconds = self.generation_s
+        return self.output_tokens / seconds if self.output_tokens and seconds else None
+
+    @property
+    def messages_out(self) -> list[Message]:
+        """The answer, whole or joined from its pieces."""
+        if self.output or not self.chunks:
+            return self.output
+        return [Message("assistant", "".join(self.chunks))]
+
+    @property
+    def size(self) -> int:
+        """Approximate bytes held, for queues that are bounded in bytes."""
+        texts = (m.content for m in (*self.input, *self.output))
+        extra = (v for v in self.extra_input.values() if isinstance(v, str))
+        text = sum(map(len, (*texts, *extra, *self.chunks, self.error_message, self.metadata)))
+        return 2048 + text + 64 * len(self.chunk_ns)
+
+
+def snapshot(value: Any, depth: int = 4) -> Any:
+    """A JSON-ready copy that later changes by the caller cannot reach.
+
+    Objects that are no JSON become ``<type name>``: they are neither kept alive nor asked for
+    their text, which could be slow or have effects. Containers are cut at `MAX_ITEMS`.
+    """
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if depth and isinstance(value, Mapping):
+        pairs = zip(value.items(), range(MAX_ITEMS), strict=False)
+        return {str(key): snapshot(item, depth - 1) for (key, item), _ in pairs}
+    if depth and isinstance(value, list | tuple | set | frozenset):
+        pairs = zip(value, range(MAX_ITEMS), strict=False)
+        return [snapshot(item, depth - 1) for item, _ in pairs]
+    return f"<{type(value).__name__}>"

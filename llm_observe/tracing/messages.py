@@ -1,0 +1,97 @@
+"""Conversations in the shapes of both conventions.
+
+Roles and counts pass at level ``metadata``; words and media only as the filter lets them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from mimetypes import guess_type
+from typing import Any
+
+from llm_observe.conventions import Kind
+from llm_observe.tracing.call import Message
+from llm_observe.tracing.scrubbing import Filter
+
+Attributes = dict[str, Any]
+
+
+def conversation(prefix: str, messages: Sequence[Message], keep: Filter, kind: Kind) -> Attributes:
+    """OpenInference: one attribute per role and per text, numbered."""
+    if not keep.shows(Kind.METADATA):
+        return {}
+    attributes: Attributes = {}
+    for index, message in enumerate(messages):
+        stem = f"{prefix}.{index}.message"
+        attributes[f"{stem}.role"] = message.role
+        content = keep(_kind(message, kind), message.content)
+        if content:
+            attributes[f"{stem}.content"] = content
+    return attributes
+
+
+def genai_messages(
+    messages: Sequence[Message], keep: Filter, kind: Kind, finish_reason: str = ""
+) -> str | None:
+    """OTel GenAI: one JSON text of roles and parts."""
+    if not keep.shows(Kind.METADATA):
+        return None
+    turns = [
+        {"role": message.role, "parts": _parts(message, keep, kind)}
+        | ({"finish_reason": finish_reason} if finish_reason else {})
+        for message in messages
+    ]
+    return json.dumps(turns, ensure_ascii=False)
+
+
+def plain_text(
+    side: str, messages: Sequence[Message], extra: Mapping[str, Any], keep: Filter, kind: Kind
+) -> Attributes:
+    """OpenInference ``input.value`` or ``output.value``: the text itself, or JSON for more."""
+    if not keep.shows(kind):
+        return {}
+    media = [uri for message in messages for uri in message.media]
+    if len(messages) == 1 and not media and not extra:
+        text = keep(kind, messages[0].content)
+        return {f"{side}.value": text, f"{side}.mime_type": "text/plain"} if text else {}
+    body = _body(messages, keep(kind, dict(extra)), keep, kind)
+    if not body:
+        return {}
+    value = json.dumps(body, ensure_ascii=False)
+    return {f"{side}.value": value, f"{side}.mime_type": "application/json"}
+
+
+def _body(
+    messages: Sequence[Message], extra: Mapping[str, Any] | None, keep: Filter, kind: Kind
+) -> Attributes:
+    turns = [
+        {"role": message.role, "content": keep(_kind(message, kind), message.content)}
+        | ({"media": list(message.media)} if message.media and keep.shows(Kind.MEDIA) else {})
+        for message in messages
+    ]
+    return ({"messages": turns} if turns else {}) | dict(extra or {})
+
+
+def _parts(message: Message, keep: Filter, kind: Kind) -> list[Attributes]:
+    text = keep(_kind(message, kind), message.content)
+    parts: list[Attributes] = []
+    if message.content:
+        parts.append({"type": "text"} | ({"content": text} if text is not None else {}))
+    for uri in message.media:
+        parts.append({"type": "uri"} | (_uri(uri) if keep.shows(Kind.MEDIA) else {}))
+    return parts
+
+
+def _uri(uri: str) -> Attributes:
+    mime = guess_type(uri)[0] or ""
+    modality = mime.partition("/")[0]
+    known = {"modality": modality, "mime_type": mime} if modality in _MODALITIES else {}
+    return {"uri": uri, **known}
+
+
+_MODALITIES = frozenset({"image", "audio", "video"})
+
+
+def _kind(message: Message, kind: Kind) -> Kind:
+    return Kind.SYSTEM if message.role == "system" else kind
