@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import sys
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +17,7 @@ from typer.main import get_command
 
 from llm_observe.cli.output import ExitCode, complain
 from llm_observe.errors import Forbidden, LLMObserveError, Unreachable
+from llm_observe.version import __version__
 
 UsageError: type[Any] = typer.BadParameter.__bases__[0]  # typer names no public base for these
 
@@ -92,7 +92,7 @@ app = typer.Typer(
 
 def _show_version(asked: bool) -> None:
     if asked:
-        print(version("llm-observe"))
+        print(__version__)
         raise typer.Exit
 
 

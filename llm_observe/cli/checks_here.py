@@ -1,0 +1,121 @@
+"""Checks of this machine: Python, packages, environment variables, the state folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from llm_observe.agent.options import Options
+from llm_observe.cli.finding import Finding, broken, ok, remark, warning
+from llm_observe.settings.environment import ROWS
+from llm_observe.tracing.instrument import InstrumentorInfo
+
+OLDEST, NEWEST = (3, 11), (3, 13)
+
+PACKAGES = (
+    "llm-observe", "opentelemetry-sdk", "opentelemetry-exporter-otlp", "protobuf", "pydantic",
+    "websockets",
+)  # fmt: skip
+
+OWN_VARIABLES = (
+    "LLM_OBSERVE_SERVER", "LLM_OBSERVE_TOKEN", "LLM_OBSERVE_ADMIN_TOKEN", "LLM_OBSERVE_STATE_DIR",
+    "LLM_OBSERVE_LIMIT_CAPTURE_LEVEL", "LLM_OBSERVE_LIMIT_DESTINATION_HOSTS",
+    "LLM_OBSERVE_LIMIT_REMOTE_KEYS", "OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES",
+    "OTEL_METRIC_EXPORT_INTERVAL", "OTEL_SDK_DISABLED", "OTEL_TRACES_SAMPLER_ARG",
+)  # fmt: skip
+"""Variables that are read but set no key of the settings document."""
+
+
+def python(info: tuple[int, int] = sys.version_info[:2]) -> Iterator[Finding]:
+    """Whether this Python is one that is tested."""
+    text = ".".join(map(str, info))
+    if info < OLDEST:
+        yield broken("python", f"Python {text} is too old; 3.11 or newer is needed.")
+    elif info > NEWEST:
+        yield warning(
+            "python", f"Python {text} is newer than those that are tested (3.11 to 3.13)."
+        )
+    else:
+        yield ok("python", f"Python {text} at {sys.executable}.")
+
+
+def packages() -> Iterator[Finding]:
+    """The versions of what the core is made of."""
+    found = {name: installed_version(name) for name in PACKAGES}
+    missing = [name for name, number in found.items() if not number]
+    if missing:
+        yield broken("packages", f"Not installed: {', '.join(missing)}. pip install llm-observe")
+    else:
+        yield ok("packages", ", ".join(f"{name} {number}" for name, number in found.items()) + ".")
+
+
+def installed_version(name: str) -> str:
+    """The version of a distribution, or nothing."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+def libraries(instrumentors: tuple[InstrumentorInfo, ...]) -> Iterator[Finding]:
+    """Which client libraries are here, and whether their calls can be traced."""
+    present = [info for info in instrumentors if info.state != "absent"]
+    if not present:
+        names = ", ".join(info.library for info in instrumentors)
+        yield remark("libraries", f"No client library that can be traced is here ({names}).")
+    for info in present:
+        label = f"{info.library} {info.version}".strip()
+        if info.reason:
+            yield warning("libraries", f"{label} is not traced: {info.reason}.")
+        else:
+            yield ok("libraries", f"{label} can be traced.")
+
+
+def variables(options: Options, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Which environment variables are read, and which of them are wrong."""
+    wrong = {problem.path for problem in options.problems}
+    for problem in options.problems:
+        yield broken("environment", f"{problem}. It is ignored.")
+    names = [name for name in known_variables() if environ.get(name) and name not in wrong]
+    if names:
+        yield ok("environment", f"Read from the environment: {', '.join(names)}.")
+    elif not wrong:
+        yield remark("environment", "No environment variable of ours is set.")
+    unknown = sorted(n for n in environ if n.startswith("LLM_OBSERVE_") and n not in KNOWN)
+    for name in unknown:
+        yield warning("environment", f"{name} is not a variable that anything reads.")
+    if options.disabled:
+        yield warning("environment", "OTEL_SDK_DISABLED is true: nothing is observed.")
+
+
+def known_variables() -> list[str]:
+    """Every variable that is read, each once."""
+    return [*dict.fromkeys((*OWN_VARIABLES, *(row.variable for row in ROWS)))]
+
+
+KNOWN = frozenset((*known_variables(), "LLM_OBSERVE_VENV", "LLM_OBSERVE_FULL"))
+
+
+def state_folder(root: Path) -> Iterator[Finding]:
+    """Whether state survives a restart."""
+    try:
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.NamedTemporaryFile(dir=root):
+            pass
+    except OSError as error:
+        yield warning(
+            "state",
+            f"{root} cannot be written ({error.strerror or error}): the last good settings do not "
+            "survive a restart. Set LLM_OBSERVE_STATE_DIR.",
+        )
+    else:
+        exposed = os.name == "posix" and root.stat().st_mode & 0o022
+        yield (
+            warning("state", f"{root} can be written by others: chmod 700 {root}")
+            if exposed
+            else ok("state", f"State is kept in {root}.")
+        )
