@@ -126,16 +126,20 @@ def test_a_name_cannot_leave_its_place_in_the_path() -> None:
 def test_refusals_have_their_own_error_with_the_servers_words(
     status: int, kind: type[ControlError]
 ) -> None:
-    with client(always(status, {"title": "No", "detail": "because"})) as plane:
-        with pytest.raises(kind, match="because"):
-            plane.status()
+    with (
+        client(always(status, {"title": "No", "detail": "because"})) as plane,
+        pytest.raises(kind, match="because"),
+    ):
+        plane.status()
 
 
 def test_wrong_keys_become_problems() -> None:
     problem = {"path": "sampling.ratio", "found": "1.5", "expected": "a number of at most 1"}
-    with client(always(422, {"title": "Refused", "problems": [problem]})) as plane:
-        with pytest.raises(SettingsError) as caught:
-            plane.change({"sampling.ratio": 1.5})
+    with (
+        client(always(422, {"title": "Refused", "problems": [problem]})) as plane,
+        pytest.raises(SettingsError) as caught,
+    ):
+        plane.change({"sampling.ratio": 1.5})
     assert str(caught.value) == "sampling.ratio: found 1.5, expected a number of at most 1"
 
 
@@ -161,9 +165,11 @@ def test_a_change_is_sent_as_the_api_wants_it() -> None:
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"\xff", b"null"])
 def test_another_server_is_recognised(body: bytes) -> None:
-    with client(lambda request: httpx.Response(200, content=body)) as plane:
-        with pytest.raises(ControlError, match="no llm-observe control plane"):
-            plane.status()
+    with (
+        client(lambda request: httpx.Response(200, content=body)) as plane,
+        pytest.raises(ControlError, match="no llm-observe control plane"),
+    ):
+        plane.status()
 
 
 def test_a_redirect_is_not_followed() -> None:
@@ -209,9 +215,11 @@ def test_waiting_ends_when_the_time_is_over() -> None:
 
 def test_an_endless_answer_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llm_observe.control.rest.MAX_ANSWER_BYTES", 10)
-    with client(always(200, {"long": "x" * 100})) as plane:
-        with pytest.raises(ControlError, match="more than 10 bytes"):
-            plane.status()
+    with (
+        client(always(200, {"long": "x" * 100})) as plane,
+        pytest.raises(ControlError, match="more than 10 bytes"),
+    ):
+        plane.status()
 
 
 def test_loading_the_client_loads_nothing_of_the_server() -> None:
