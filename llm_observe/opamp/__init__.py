@@ -5,6 +5,8 @@ and `events`; it owns no socket, thread or clock. Drivers are in `llm_observe.op
 """
 
 from llm_observe.opamp import events
+from llm_observe.opamp.client import ClientProtocol
+from llm_observe.opamp.server import ServerProtocol
 from llm_observe.opamp.values import (
     AgentCapabilities,
     AgentDescription,
@@ -24,6 +26,7 @@ __all__ = [
     "AgentCapabilities",
     "AgentDescription",
     "AgentState",
+    "ClientProtocol",
     "Component",
     "Components",
     "ConfigFile",
@@ -32,6 +35,7 @@ __all__ = [
     "ErrorKind",
     "Health",
     "ServerCapabilities",
+    "ServerProtocol",
     "Value",
     "events",
 ]

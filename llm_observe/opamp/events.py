@@ -156,7 +156,6 @@ ServerEvent: TypeAlias = (
     | StatusReported
     | SequenceBroken
     | UidRequested
-    | CustomCapabilitiesChanged
     | CustomMessageReceived
     | AgentDisconnected
     | Malformed

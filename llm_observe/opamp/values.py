@@ -77,6 +77,11 @@ class ConfigState(IntEnum):
     APPLYING = 2
     FAILED = 3
 
+    @classmethod
+    def from_wire(cls, number: int) -> ConfigState:
+        """The state; one that a later version may define is UNSET."""
+        return cls(number) if number in cls._value2member_map_ else cls.UNSET
+
 
 class ErrorKind(IntEnum):
     """Why a server refused (OpAMP, "ServerErrorResponse.type")."""
@@ -84,6 +89,11 @@ class ErrorKind(IntEnum):
     UNKNOWN = 0
     BAD_REQUEST = 1
     UNAVAILABLE = 2
+
+    @classmethod
+    def from_wire(cls, number: int) -> ErrorKind:
+        """The kind; one that a later version may define is UNKNOWN."""
+        return cls(number) if number in cls._value2member_map_ else cls.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,342 @@
+"""An agent's side of one conversation, without I/O.
+
+Order of calls::
+
+    protocol = ClientProtocol(instance_uid, capabilities)
+    protocol.report(description=…, health=…)       # the truth; at any time, nothing is sent yet
+    protocol.connected()                           # a line stands: the next message is a report
+    data = protocol.message_to_send(now)           # until None; composed now, takes the next number
+    events = protocol.receive(data)                # whatever arrived
+    when = protocol.next_deadline(now)             # call message_to_send again no later than this
+    protocol.disconnected()                        # the line is gone: unacknowledged parts are due
+    protocol.say_goodbye()                         # the next message is the last one
+
+``now`` is in seconds, on any clock that only goes forward. Nothing here raises for what a peer
+sends: a malformed message is an event. Not safe for threads: the driver holds one lock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any
+
+from llm_observe.errors import LocalProtocolError, RemoteProtocolError
+from llm_observe.opamp import codec, events, wire
+from llm_observe.opamp._pb import opamp_pb2
+from llm_observe.opamp.parts import BY_NAME, Outbox
+from llm_observe.opamp.values import (
+    UID_BYTES,
+    AgentCapabilities,
+    ErrorKind,
+    ServerCapabilities,
+)
+
+HEARTBEAT_S = 30.0
+"""The interval of heartbeats unless set or offered otherwise (OpAMP, "WebSocket Message Exchange")."""
+
+LONGEST_HEARTBEAT_S = 24 * 3600.0
+MAX_CUSTOM_MESSAGES = 100
+ENVELOPE_BYTES = 256
+"""Room for uid, number, capabilities and flags around the parts of a message."""
+
+_FULL = opamp_pb2.ServerToAgentFlags_ReportFullState
+_COMPONENTS = opamp_pb2.ServerToAgentFlags_ReportAvailableComponents
+_WANT_UID = opamp_pb2.AgentToServerFlags_RequestInstanceUid
+
+
+def check_uid(uid: bytes) -> bytes:
+    """The uid, if it has the 16 bytes of one and is not all zero; else `ValueError`."""
+    if len(uid) != UID_BYTES or not any(uid):
+        raise ValueError(f"an instance uid has {UID_BYTES} bytes, not all of them 0")
+    return bytes(uid)
+
+
+class ClientProtocol:
+    """One agent's conversation with one server, over however many lines.
+
+    ``framed`` is True over WebSocket, False over plain HTTP. ``request_uid`` asks the server to
+    assign an instance uid; the given one is then temporary.
+    """
+
+    def __init__(
+        self,
+        instance_uid: bytes,
+        capabilities: AgentCapabilities,
+        *,
+        heartbeat_s: float = HEARTBEAT_S,
+        framed: bool = True,
+        max_message_bytes: int = wire.MAX_MESSAGE_BYTES,
+        request_uid: bool = False,
+    ) -> None:
+        self.instance_uid = check_uid(instance_uid)
+        self.capabilities = capabilities | AgentCapabilities.REPORTS_STATUS
+        # 0 until the server has said what it can do; some never do.
+        self.server_capabilities = ServerCapabilities(0)
+        self.server_custom_capabilities: frozenset[str] = frozenset()
+        self.heartbeat_s = heartbeat_s
+        self.framed = framed
+        self.max_message_bytes = max_message_bytes
+        self._request_uid = request_uid
+        self._outbox = Outbox()
+        self._numbers = count(1)
+        # Uids of ours that replies under way may still carry.
+        self._former_uid = b""
+        self._offer_seen: bytes | None = None
+        self._status_hash: bytes | None = None
+        self._custom: deque[opamp_pb2.CustomMessage] = deque()
+        self._custom_in_flight: deque[opamp_pb2.CustomMessage] = deque()
+        self._on_line = False
+        # A message is owed even if no part is due: a new line, new capabilities.
+        self._must_speak = False
+        self._leaving = False
+        self._last_sent: float | None = None
+
+    # ---------------------------------------------------------------------------------- the truth
+
+    def report(self, **parts: Any) -> bool:
+        """Set parts of the status, by their names in `AgentState`; True if any of them changed.
+
+        All or none: raises `TypeError` or `ValueError` for a value that cannot be sent, and
+        `MessageTooLarge` for a part beyond the size limit.
+        """
+        unknown = parts.keys() - BY_NAME.keys()
+        if unknown:
+            raise TypeError(f"no such part of the status: {', '.join(sorted(unknown))}")
+        encoded = {name: BY_NAME[name].to_pb(value) for name, value in parts.items()}
+        for message in encoded.values():
+            wire.check_size(message.ByteSize() + ENVELOPE_BYTES, self.max_message_bytes)
+        if "config_status" in parts:
+            self._status_hash = parts["config_status"].hash
+        changed = [self._outbox.report(name, message) for name, message in encoded.items()]
+        return any(changed)
+
+    def set_capabilities(self, capabilities: AgentCapabilities) -> None:
+        """Change what this agent says it can do; the next message tells."""
+        capabilities |= AgentCapabilities.REPORTS_STATUS
+        self._must_speak |= capabilities != self.capabilities
+        self.capabilities = capabilities
+
+    def send_custom(self, capability: str, type_: str, data: bytes) -> None:
+        """Queue one custom message; each takes a message of its own and none replaces another.
+
+        Raises `LocalProtocolError` if the server never announced the capability, or if
+        `MAX_CUSTOM_MESSAGES` already wait.
+        """
+        if capability not in self.server_custom_capabilities:
+            raise LocalProtocolError(f"the server does not support {capability!r}")
+        if len(self._custom) >= MAX_CUSTOM_MESSAGES:
+            raise LocalProtocolError(f"{MAX_CUSTOM_MESSAGES} custom messages already wait")
+        message = opamp_pb2.CustomMessage(capability=capability, type=type_, data=data)
+        wire.check_size(message.ByteSize() + ENVELOPE_BYTES, self.max_message_bytes)
+        self._custom.append(message)
+
+    # ----------------------------------------------------------------------------------- the line
+
+    def connected(self) -> None:
+        """A line stands. "A status report MUST be the first message" on it."""
+        if self._leaving:
+            raise LocalProtocolError("this conversation has ended")
+        self._on_line = self._must_speak = True
+
+    def disconnected(self) -> None:
+        """The line is gone, or a request failed: what was not acknowledged is due again."""
+        self._on_line = False
+        self._outbox.lost()
+        self._custom.extendleft(reversed(self._custom_in_flight))
+        self._custom_in_flight.clear()
+
+    def say_goodbye(self) -> None:
+        """The next message says that the agent disconnects; there is none after it."""
+        self._leaving = True
+
+    def reborn(self, instance_uid: bytes) -> ClientProtocol:
+        """A new conversation of another agent with the same truth: what a forked child needs."""
+        child = ClientProtocol(
+            instance_uid,
+            self.capabilities,
+            heartbeat_s=self.heartbeat_s,
+            framed=self.framed,
+            max_message_bytes=self.max_message_bytes,
+        )
+        child._outbox = self._outbox.copy_truth()
+        child._status_hash = self._status_hash
+        return child
+
+    # ------------------------------------------------------------------------------------ sending
+
+    def message_to_send(self, now: float) -> bytes | None:
+        """The next message, composed now, or None for silence. Each call takes one number."""
+        if not self._on_line or not self._has_something(now):
+            return None
+        message = self._compose()
+        self._must_speak, self._last_sent = False, now
+        if self._leaving:
+            self._on_line = False
+        return wire.encode(message, framed=self.framed, limit=self.max_message_bytes)
+
+    def next_deadline(self, now: float) -> float | None:
+        """When `message_to_send` will have something if nothing else happens; None for never."""
+        if not self._on_line:
+            return None
+        if self._has_something(now):
+            return now
+        return self._next_heartbeat()
+
+    def _has_something(self, now: float) -> bool:
+        beat = self._next_heartbeat()
+        return bool(
+            self._must_speak
+            or self._leaving
+            or self._custom
+            or self._outbox.due(self.capabilities, self.server_capabilities)
+            or (beat is not None and beat <= now)
+        )
+
+    def _next_heartbeat(self) -> float | None:
+        # "Heartbeat": counted from the last AgentToServer of any kind; an interval of 0 is none.
+        beats = AgentCapabilities.REPORTS_HEARTBEAT in self.capabilities
+        if not beats or not self.heartbeat_s or self._last_sent is None:
+            return None
+        return self._last_sent + self.heartbeat_s
+
+    def _compose(self) -> opamp_pb2.AgentToServer:
+        message = opamp_pb2.AgentToServer(
+            instance_uid=self.instance_uid,
+            sequence_num=next(self._numbers),
+            capabilities=int(self.capabilities),
+            flags=_WANT_UID if self._request_uid else 0,
+        )
+        if self._leaving:
+            message.agent_disconnect.SetInParent()
+        if self._custom:
+            self._custom_in_flight.append(self._custom.popleft())
+            message.custom_message.CopyFrom(self._custom_in_flight[-1])
+        due = self._outbox.due(self.capabilities, self.server_capabilities)
+        self._outbox.fill(message, due, self.max_message_bytes - len(wire.HEADER))
+        return message
+
+    # ---------------------------------------------------------------------------------- receiving
+
+    def receive(self, data: bytes) -> tuple[events.ClientEvent, ...]:
+        """What a message from the server says. Never raises for its content."""
+        try:
+            message = wire.decode_server(data, framed=self.framed, limit=self.max_message_bytes)
+            return tuple(self._process(message))
+        except RemoteProtocolError as error:
+            return (events.Malformed(str(error)),)
+
+    def _process(self, message: opamp_pb2.ServerToAgent) -> Iterator[events.ClientEvent]:
+        if message.instance_uid and not self._is_ours(message.instance_uid):
+            yield events.Malformed("a message addressed to another instance")
+            return
+        if message.HasField("error_response"):  # "all other fields MUST be unset"
+            yield self._server_error(message.error_response)
+            return
+        self._acknowledged()
+        yield from self._note_capabilities(message)
+        if message.HasField("command") and self._can(AgentCapabilities.ACCEPTS_RESTART_COMMAND):
+            yield self._command(message.command)  # "the Agent will ignore the other fields"
+            return
+        for reader in _READERS:
+            yield from reader(self, message)
+
+    def _is_ours(self, uid: bytes) -> bool:
+        if uid == self.instance_uid:
+            self._former_uid = b""
+            return True
+        return uid == self._former_uid
+
+    def _acknowledged(self) -> None:
+        self._outbox.acknowledged()
+        self._custom_in_flight.clear()
+
+    def _can(self, capability: AgentCapabilities) -> bool:
+        return capability in self.capabilities
+
+    def _server_error(self, error: opamp_pb2.ServerErrorResponse) -> events.ServerErrorReceived:
+        kind = ErrorKind.from_wire(error.type)
+        if kind is ErrorKind.UNAVAILABLE:
+            self._outbox.lost()
+        else:  # "SHOULD NOT retry sending" what was answered so
+            self._acknowledged()
+        nanoseconds = error.retry_info.retry_after_nanoseconds
+        retry_s = nanoseconds / 1e9 if error.HasField("retry_info") else None
+        return events.ServerErrorReceived(kind, error.error_message, retry_s)
+
+    def _note_capabilities(self, message: opamp_pb2.ServerToAgent) -> Iterator[events.ClientEvent]:
+        said = ServerCapabilities.from_wire(message.capabilities)
+        if said and said != self.server_capabilities:  # 0: as before
+            self.server_capabilities = said
+            yield events.ServerCapabilitiesChanged(said)
+
+    def _command(self, command: opamp_pb2.ServerToAgentCommand) -> events.ClientEvent:
+        if command.type == opamp_pb2.CommandType_Restart:
+            return events.RestartRequested()
+        return events.Malformed(f"unknown command {command.type}")
+
+    def _read_flags(self, message: opamp_pb2.ServerToAgent) -> Iterator[events.ClientEvent]:
+        full, components = bool(message.flags & _FULL), bool(message.flags & _COMPONENTS)
+        if full:
+            self._outbox.everything()
+            self._must_speak = True
+        if components:
+            self._outbox.component_map()
+        if full or components:
+            yield events.ReportRequested(full, components)
+
+    def _read_heartbeat(self, message: opamp_pb2.ServerToAgent) -> Iterator[events.ClientEvent]:
+        # The interval counts even where the rest of the offer is refused; no block: as before.
+        if not message.connection_settings.HasField("opamp"):
+            return
+        seconds = message.connection_settings.opamp.heartbeat_interval_seconds
+        interval = min(float(seconds), LONGEST_HEARTBEAT_S)
+        if self._can(AgentCapabilities.REPORTS_HEARTBEAT) and interval != self.heartbeat_s:
+            self.heartbeat_s = interval
+            yield events.HeartbeatChanged(interval)
+
+    def _read_config(self, message: opamp_pb2.ServerToAgent) -> Iterator[events.ClientEvent]:
+        offer = message.remote_config
+        wanted = message.HasField("remote_config") and offer.HasField("config")
+        if not wanted or not self._can(AgentCapabilities.ACCEPTS_REMOTE_CONFIG):
+            return
+        if not offer.config_hash:
+            yield events.Malformed("a remote configuration without a hash")
+        elif offer.config_hash not in (self._offer_seen, self._status_hash):
+            self._offer_seen = offer.config_hash
+            yield events.ConfigOffered(codec.files_from_pb(offer.config), offer.config_hash)
+
+    def _read_identity(self, message: opamp_pb2.ServerToAgent) -> Iterator[events.ClientEvent]:
+        new = message.agent_identification.new_instance_uid
+        if not message.HasField("agent_identification") or new == self.instance_uid:
+            return
+        try:
+            self.instance_uid, self._former_uid = check_uid(new), self.instance_uid
+        except ValueError as error:
+            yield events.Malformed(str(error))
+            return
+        self._request_uid = False
+        self._outbox.everything()  # the server knows nothing of the new instance
+        yield events.IdentityAssigned(self.instance_uid)
+
+    def _read_custom(self, message: opamp_pb2.ServerToAgent) -> Iterator[events.ClientEvent]:
+        if message.HasField("custom_capabilities"):
+            announced = codec.custom_from_pb(message.custom_capabilities)
+            if announced != self.server_custom_capabilities:
+                self.server_custom_capabilities = announced
+                yield events.CustomCapabilitiesChanged(announced)
+        if message.HasField("custom_message"):
+            custom = message.custom_message
+            yield events.CustomMessageReceived(custom.capability, custom.type, custom.data)
+
+
+_READERS: tuple[
+    Callable[[ClientProtocol, opamp_pb2.ServerToAgent], Iterator[events.ClientEvent]], ...
+] = (
+    ClientProtocol._read_flags,
+    ClientProtocol._read_heartbeat,
+    ClientProtocol._read_config,
+    ClientProtocol._read_identity,
+    ClientProtocol._read_custom,
+)
