@@ -1,0 +1,107 @@
+"""Request headers from references: the secret is read here, when it is sent, and goes nowhere else.
+
+``env:NAME`` is a variable's value, ``env:NAME#key`` one entry of a variable that holds
+``key=value,…`` (as ``OTEL_EXPORTER_OTLP_HEADERS`` does, url-encoded), ``file:/PATH`` a file's
+content without surrounding blanks. They are read for each request, so a rotated token is used
+from the next request on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import unquote
+
+MAX_FILE_BYTES = 64 * 1024
+"""Largest file that is read for a header."""
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_OWN = frozenset(
+    {"content-type", "content-encoding", "content-length", "host", "transfer-encoding"}
+)
+"""Headers that the transport writes itself."""
+
+
+class HeaderError(ValueError):
+    """A header's reference cannot be read. Holds the header's name and reasons, never its value."""
+
+    def __init__(self, header: str, found: str, expected: str) -> None:
+        self.header, self.found, self.expected = header, found, expected
+        super().__init__(header, found, expected)
+
+    def __str__(self) -> str:
+        return f"header {self.header}: found {self.found}, expected {self.expected}"
+
+
+def resolve(references: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Header names (lower case) to values.
+
+    Raises:
+        HeaderError: The first reference that cannot be read, or a name or value that no HTTP
+            header may have.
+    """
+    return dict(_resolved(references, environ))
+
+
+def _resolved(
+    references: Mapping[str, str], environ: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    for header, reference in references.items():
+        if not _TOKEN.fullmatch(header) or header.lower() in _OWN:
+            raise HeaderError(header, "this name", "a header name that may be set")
+        value = _read(header, reference, environ)
+        if not value or not value.isprintable() or not value.isascii():
+            raise HeaderError(
+                header, f"an unusable value in {_where(reference)}", "printable ASCII text"
+            )
+        yield header.lower(), value
+
+
+def _read(header: str, reference: str, environ: Mapping[str, str]) -> str:
+    kind, _, rest = reference.partition(":")
+    if kind == "env":
+        return _from_environment(header, rest, environ)
+    if kind == "file":
+        return _from_file(header, Path(rest))
+    raise HeaderError(header, "no reference", "env:NAME or file:/PATH")
+
+
+def _from_environment(header: str, name: str, environ: Mapping[str, str]) -> str:
+    name, _, key = name.partition("#")
+    text = environ.get(name, "").strip()
+    if not text:
+        raise HeaderError(header, f"no value in {name}", "an environment variable that is set")
+    if not key:
+        return text
+    for entry, value in parse_header_list(text):
+        if entry.lower() == key.lower():
+            return value
+    raise HeaderError(header, f"no entry {key} in {name}", "key=value pairs, separated by commas")
+
+
+def parse_header_list(text: str) -> Iterator[tuple[str, str]]:
+    """``a=1,b=2`` to pairs, url-decoded (OTLP exporter, "Specifying headers via environment variables")."""
+    for pair in text.split(","):
+        name, equals, value = pair.partition("=")
+        if equals and name.strip():
+            yield unquote(name).strip(), unquote(value).strip()
+
+
+def _from_file(header: str, path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise HeaderError(
+            header, f"{path}: {error.strerror or 'unreadable'}", "a readable file"
+        ) from None
+    if len(data) > MAX_FILE_BYTES:
+        raise HeaderError(
+            header, f"{path}: over {MAX_FILE_BYTES} bytes", "a file with a header value"
+        )
+    return data.decode("utf-8", "replace").strip()
+
+
+def _where(reference: str) -> str:
+    return reference.partition(":")[2]

@@ -1,0 +1,72 @@
+"""What can be said about destinations and the pipeline, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsStatus:
+    """Metric exports of one destination, counted in payloads."""
+
+    state: str = "on"
+    """``on``, ``off`` (not among the destination's signals), or why it is switched off."""
+
+    sent: int = 0
+    failed: int = 0
+    queued: int = 0
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestinationStatus:
+    """One destination; the counts are spans since the process began."""
+
+    endpoint: str
+    sent: int = 0
+    """Acknowledged by the destination."""
+
+    failed: int = 0
+    """Refused for good, in whole (400, 413, 422) or in part (partial success)."""
+
+    queued: int = 0
+    """Waiting or on their way."""
+
+    dropped: int = 0
+    """Beyond the queue's bound, or left when the destination or the process ended."""
+
+    last_error: str = ""
+    """Why the latest failed request failed; stays after a success, which `last_success` dates."""
+
+    last_error_at: float = 0.0
+    """Unix seconds; 0 for never."""
+
+    last_success: float = 0.0
+    """Unix seconds; 0 for never."""
+
+    metrics: MetricsStatus = field(default_factory=MetricsStatus)
+
+    @property
+    def healthy(self) -> bool:
+        """Nothing failed since the last success."""
+        return self.last_error_at <= self.last_success
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineStatus:
+    """The pipeline of this process."""
+
+    calls: int = 0
+    """LLM calls that ended."""
+
+    sampled_out: int = 0
+    """Of these, calls that sampling kept from being exported. Metrics count them."""
+
+    faults: int = 0
+    """Own errors that were caught: content or metrics of a call may be missing."""
+
+    dropped: int = 0
+    """Spans dropped, by all destinations that are or were, and before any was reached."""
+
+    destinations: Mapping[str, DestinationStatus] = field(default_factory=dict)

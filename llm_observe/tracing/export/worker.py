@@ -1,0 +1,345 @@
+"""One named destination: its queues and the one thread that empties them.
+
+Life of a batch: taken in hand → rendered under the level in force → admitted → sent → settled.
+*Admitted* is the point of no return: under the lock it is checked that the level did not
+fall and the destination did not move meanwhile, and the request becomes visible as
+`Exchange`. Whoever tightens stores the new level first and looks at the exchange afterwards, so
+either the sender sees the new level or the other side sees the request.
+
+No method but the thread's own touches the network, and none raises.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from opentelemetry.sdk.resources import Resource
+
+from llm_observe.settings.model import CaptureLevel, Destination
+from llm_observe.tracing.export import late
+from llm_observe.tracing.export.bounds import Bounds
+from llm_observe.tracing.export.entry import Entry
+from llm_observe.tracing.export.exchange import Exchange
+from llm_observe.tracing.export.headers import HeaderError, resolve
+from llm_observe.tracing.export.line import Line
+from llm_observe.tracing.export.quiet import quiet
+from llm_observe.tracing.export.status import DestinationStatus, MetricsStatus
+from llm_observe.tracing.export.verdict import Answer, Verdict, explain
+from llm_observe.tracing.gate import gate
+
+if TYPE_CHECKING:
+    from llm_observe.tracing.export.backend import Backend
+
+_BACKEND = "llm_observe.tracing.export.backend"
+
+
+class Job(NamedTuple):
+    """A batch in hand and where it goes."""
+
+    line: Line
+    batch: tuple[Any, ...]
+    destination: Destination
+
+
+class DestinationWorker:
+    """Sends to one destination, which may move. Safe from any thread."""
+
+    def __init__(
+        self,
+        name: str,
+        destination: Destination,
+        level: Callable[[], CaptureLevel],
+        resource: Resource,
+        bounds: Bounds,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self.name = name
+        self._destination: Destination | None = destination
+        self._endpoint = destination.endpoint
+        self._level, self._resource, self._bounds, self._environ = level, resource, bounds, environ
+        self._changed = threading.Condition(threading.Lock())
+        self._traces = Line("traces", bounds, random.random)
+        self._metrics = Line("metrics", bounds, random.random)
+        self._lines = (self._traces, self._metrics)
+        self._open_lines(destination)
+        self._shift = 0
+        self._thread: threading.Thread | None = None
+        self._exchange: Exchange | None = None
+        self._hurry_until = 0.0
+        self._last_error, self._last_error_at, self._last_success = "", 0.0, 0.0
+
+    # -- filling ---------------------------------------------------------------------------
+
+    def offer(self, entry: Entry, size: int) -> None:
+        """Queue a span; beyond the bound it is counted as dropped."""
+        self._accept(self._traces, entry, size)
+
+    def offer_metrics(self, payload: bytes) -> None:
+        """Queue one encoded metric export."""
+        self._accept(self._metrics, payload, len(payload))
+
+    def start(self) -> None:
+        """Start the thread ahead of the first item, so that it is ready when one comes."""
+        with self._changed:
+            self._ensure_thread()
+
+    def _accept(self, line: Line, item: Any, size: int) -> None:
+        with self._changed:
+            if self._destination is not None and line.offer(item, size, time.monotonic()):
+                self._ensure_thread()
+                self._changed.notify_all()
+
+    # -- steering --------------------------------------------------------------------------
+
+    def move(self, destination: Destination) -> None:
+        """Send to another place, or in another way, from the next request on.
+
+        What is queued is kept, but for signals that no longer go there. Follow with `settled`.
+        """
+        with self._changed:
+            self._destination, self._endpoint = destination, destination.endpoint
+            self._open_lines(destination)
+            self._changed.notify_all()
+
+    def retire(self) -> None:
+        """Send nothing more, drop what is queued, end the thread. Follow with `settled`."""
+        with self._changed:
+            self._destination = None
+            for line in self._lines:
+                line.clear()
+            self._changed.notify_all()
+
+    def settled(self, grace_until: float, deadline: float) -> bool:
+        """Wait until nothing looser or older than what is in force is in flight.
+
+        Until ``grace_until`` such a request may end by itself, so that nothing is sent twice
+        without need; then it is aborted. False: it could not be ended before ``deadline``
+        (both on the monotonic clock).
+        """
+        with self._changed:
+            while (exchange := self._stale()) is not None:
+                now = time.monotonic()
+                if now >= grace_until:
+                    exchange.abort()
+                    if exchange.harmless:
+                        self._relieve()
+                        return True
+                if now >= deadline:
+                    return False
+                self._changed.wait((deadline if exchange.aborted else grace_until) - now)
+        return True
+
+    def watch(self, now: float) -> None:
+        """End a request that is past its deadline; called every second or so."""
+        with self._changed:
+            if self._exchange is not None and now >= self._exchange.deadline:
+                self._exchange.expire()
+
+    def hurry(self, until: float) -> None:
+        """Until then, send what is queued without waiting for company, and retry at once."""
+        with self._changed:
+            self._hurry_until = until
+            for line in self._lines:
+                line.backoff.hurry()
+            self._changed.notify_all()
+
+    def emptied(self, deadline: float) -> bool:
+        """Wait until nothing is queued; True when all of it arrived or was counted."""
+        with self._changed:
+            while self._queued() and (left := deadline - time.monotonic()) > 0:
+                self._changed.wait(left)
+            return not self._queued()
+
+    def stop(self, deadline: float) -> None:
+        """End at once; what is queued is counted as dropped. Never blocks beyond ``deadline``."""
+        self.retire()
+        self.settled(0.0, deadline)
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def status(self) -> DestinationStatus:
+        """The present counts."""
+        with self._changed:
+            traces, metrics = self._traces, self._metrics
+            return DestinationStatus(
+                endpoint=self._endpoint,
+                sent=traces.sent,
+                failed=traces.failed,
+                queued=len(traces.outbox),
+                dropped=traces.dropped,
+                last_error=self._last_error,
+                last_error_at=self._last_error_at,
+                last_success=self._last_success,
+                metrics=MetricsStatus(
+                    state=metrics.off or ("on" if metrics.open else "off"),
+                    sent=metrics.sent,
+                    failed=metrics.failed,
+                    queued=len(metrics.outbox),
+                    dropped=metrics.dropped,
+                ),
+            )
+
+    # -- the thread ------------------------------------------------------------------------
+
+    def _run(self, shift: int) -> None:
+        with quiet():
+            backend: Backend = late.load(_BACKEND).Backend(self._environ)
+            try:
+                while (job := self._next(shift)) is not None:
+                    self._attempt(job, backend, shift)
+            finally:
+                backend.close()
+
+    def _next(self, shift: int) -> Job | None:
+        """Wait for the next batch; None ends the thread."""
+        with self._changed:
+            while self._shift == shift and self._destination is not None:
+                now = time.monotonic()
+                due, line = self._most_urgent(now)
+                if line is not None and due <= now:
+                    return Job(line, line.take(now), self._destination)
+                self._changed.wait(None if line is None else due - now)
+        return None
+
+    def _most_urgent(self, now: float) -> tuple[float, Line | None]:
+        hurried = now < self._hurry_until
+        dues = [(due, n) for n, x in enumerate(self._lines) if (due := x.due(hurried)) is not None]
+        due, number = min(dues, default=(0.0, -1))
+        return due, self._lines[number] if dues else None
+
+    def _attempt(self, job: Job, backend: Backend, shift: int) -> None:
+        level = self._level()
+        try:
+            body = backend.pack(job.line.signal, job.batch, level, self._resource)
+        except Exception as error:  # noqa: BLE001  # a span that cannot be encoded must not stop the others
+            self._unpackable(job, error, shift)
+            return
+        if len(body) > self._bounds.request_bytes and len(job.batch) > 1:
+            self._halve(job, shift)
+            return
+        self._send(job, body, level, backend, shift)
+
+    def _send(
+        self, job: Job, body: bytes, level: CaptureLevel, backend: Backend, shift: int
+    ) -> None:
+        try:
+            headers = resolve(job.destination.headers, self._environ)
+        except HeaderError as error:
+            self._settle(job, Answer(0, str(error)), 0, None, shift)
+            return
+        exchange = self._admit(job, level, shift)
+        if exchange is None:
+            return
+        answer = backend.post(job.line.signal, job.destination, body, headers, exchange)
+        rejected = backend.rejected(job.line.signal, answer)
+        self._settle(job, answer, rejected, exchange, shift)
+
+    def _admit(self, job: Job, level: CaptureLevel, shift: int) -> Exchange | None:
+        """The point of no return. None: what was in force is not any more; try again."""
+        exposed = CaptureLevel.OFF if job.line.signal == "metrics" else level
+        deadline = time.monotonic() + job.destination.timeout_s
+        exchange = Exchange(exposed, job.destination, deadline)
+        with self._changed:
+            if self._shift != shift:
+                return None
+            if self._outdated(exchange):
+                job.line.give_back()
+                return None
+            self._exchange = exchange
+            return exchange
+
+    def _settle(
+        self, job: Job, answer: Answer, rejected: int, exchange: Exchange | None, shift: int
+    ) -> None:
+        with self._changed:
+            if self._shift != shift:
+                return
+            self._exchange = None
+            if exchange is not None and exchange.aborted and not exchange.expired:
+                job.line.give_back()
+            else:
+                self._conclude(job, answer, rejected, exchange)
+            self._changed.notify_all()
+
+    def _conclude(self, job: Job, answer: Answer, rejected: int, exchange: Exchange | None) -> None:
+        if exchange is not None and exchange.expired and not answer.status:
+            answer = Answer(0, f"no answer within {job.destination.timeout_s:g} s")
+        items = len(job.batch)
+        verdict = job.line.settle(answer, items, rejected, time.monotonic())
+        if verdict is Verdict.ACCEPTED:
+            self._last_success = time.time()
+        if verdict is not Verdict.ACCEPTED and verdict is not Verdict.UNSUPPORTED:
+            self._failed(explain(answer))
+        elif rejected:
+            self._failed(f"{rejected} of {items} refused (partial success)")
+
+    # -- with the lock held ----------------------------------------------------------------
+
+    def _open_lines(self, destination: Destination) -> None:
+        for line in self._lines:
+            line.renew(line.signal in destination.signals)
+
+    def _outdated(self, exchange: Exchange) -> bool:
+        moved = exchange.destination is not self._destination
+        return moved or exchange.level.rank > self._level().rank
+
+    def _stale(self) -> Exchange | None:
+        exchange = self._exchange
+        return exchange if exchange is not None and self._outdated(exchange) else None
+
+    def _relieve(self) -> None:
+        """A thread is stuck before it could send (DNS, connecting): take its batch, leave it be."""
+        self._shift += 1
+        self._exchange = None
+        self._thread = None
+        for line in self._lines:
+            line.give_back()
+        if self._destination is not None:
+            self._ensure_thread()
+
+    def _ensure_thread(self) -> None:
+        if self._thread is None:
+            thread = threading.Thread(
+                target=self._run,
+                args=(self._shift,),
+                name=f"llm-observe-export-{self.name}",
+                daemon=True,
+            )
+            try:
+                thread.start()
+            except (
+                RuntimeError
+            ) as error:  # the interpreter is ending, or the system is out of threads
+                gate.report(error)
+                return
+            self._thread = thread
+
+    def _queued(self) -> int:
+        return sum(len(line.outbox) for line in self._lines)
+
+    def _failed(self, reason: str) -> None:
+        self._last_error, self._last_error_at = reason, time.time()
+
+    # -- encoding faults -------------------------------------------------------------------
+
+    def _halve(self, job: Job, shift: int) -> None:
+        with self._changed:
+            if self._shift == shift:
+                job.line.split(len(job.batch))
+
+    def _unpackable(self, job: Job, error: Exception, shift: int) -> None:
+        gate.report(error)
+        if len(job.batch) > 1:
+            self._halve(job, shift)
+            return
+        with self._changed:
+            if self._shift == shift:
+                job.line.failed += job.line.outbox.discard()
+                self._failed(f"a span could not be encoded ({type(error).__name__})")
+                self._changed.notify_all()
