@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from llm_observe.cli.processes import Program
-
-LOCAL_TOKEN = "local-llama"  # noqa: S105  # no secret: the local Llama takes any token
-"""Stands for an API key where the chatbot talks to the local Llama."""
 
 _NOT_PASSED_ON = ("OTEL_EXPORTER_OTLP_", "LLM_OBSERVE_TOKEN", "LLM_OBSERVE_ADMIN_TOKEN")
 """Of the user's own environment: they would lead the demo's spans elsewhere, or be refused."""
@@ -100,34 +97,23 @@ def _chatbot(plan: Plan, base: Mapping[str, str]) -> Program:
         "LLM_OBSERVE_STATE_DIR": str(plan.data_dir / "state"),
     }
     if plan.llama:
-        environment |= {
-            "REPLICATE_API_TOKEN": LOCAL_TOKEN, "REPLICATE_BASE_URL": plan.llama_url,
-        }  # fmt: skip
-    command = [
-        sys.executable, "-m", "streamlit", "run", str(chatbot_page()),
-        "--server.port", str(plan.chatbot_port), "--server.address", "127.0.0.1",
-        "--server.headless", "true", "--browser.gatherUsageStats", "false",
-        "--server.fileWatcherType", "none",
-    ]  # fmt: skip
+        environment.pop("REPLICATE_API_TOKEN", None)  # it would go to the local Llama
+        environment["REPLICATE_BASE_URL"] = plan.llama_url
+    command = [sys.executable, "-m", "chatbot_app", "--port", str(plan.chatbot_port)]
     ready = f"{plan.chatbot_url}/_stcore/health"
     return Program("chatbot", command, environment, ready, deadline_s=90)
 
 
-def chatbot_page() -> Path:
-    """The chatbot's Streamlit page, found without running it."""
-    spec = importlib.util.find_spec("chatbot_app")
-    if spec is None or spec.origin is None:
-        raise FileNotFoundError(2, "the package chatbot_app is not installed")
-    return Path(spec.origin).parent / "app.py"
+def what_to_try(plan: Plan, engine: Mapping[str, Any]) -> Iterator[str]:
+    """The addresses, and the first things to do.
 
-
-def what_to_try(plan: Plan) -> Iterator[str]:
-    """The addresses, and the first things to do."""
+    ``engine`` is what the local Llama says of itself; empty where there is none.
+    """
     yield ""
     yield f"  Control plane  {plan.control_url}"
     if plan.chatbot:
         yield f"  Chatbot        {plan.chatbot_url}"
-        yield f"  Model          {_model(plan)}"
+        yield f"  Model          {_model(plan, engine)}"
     yield f"  Data           {plan.data_dir}"
     yield ""
     yield "Try:"
@@ -136,11 +122,14 @@ def what_to_try(plan: Plan) -> Iterator[str]:
     yield "Ctrl-C stops everything."
 
 
-def _model(plan: Plan) -> str:
+def _model(plan: Plan, engine: Mapping[str, Any]) -> str:
     if not plan.llama:
         return "Llama 2 at Replicate, with your API key"
-    answers = "scripted answers" if plan.scripted else "a small Llama on this machine"
-    return f"{answers}, behind Replicate's API at {plan.llama_url}"
+    where = f"behind Replicate's API at {plan.llama_url}"
+    if engine.get("real"):
+        return f"{engine.get('engine')}, a real small Llama on this machine, {where}"
+    reason = f" ({engine['reason']})" if engine.get("reason") else ""
+    return f"scripted text, no model{reason}, {where}"
 
 
 def _steps(plan: Plan) -> Iterator[str]:

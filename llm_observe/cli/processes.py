@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 from llm_observe.errors import LLMObserveError
 
@@ -142,12 +144,25 @@ class Child:
 
 def answers(url: str, timeout_s: float = 2.0) -> bool:
     """Whether an HTTP server answers there with a status below 400."""
+    return _get(url, timeout_s) is not None
+
+
+def report(url: str, timeout_s: float = 2.0) -> dict[str, Any]:
+    """What a program says of itself as a JSON object; empty where it says nothing readable."""
+    try:
+        said = json.loads(_get(url, timeout_s) or b"{}")
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _get(url: str, timeout_s: float) -> bytes | None:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=timeout_s) as response:
-            return bool(response.status < 400)
-    except (OSError, urllib.error.URLError, ValueError):
-        return False
+            return bytes(response.read(TAIL_BYTES))
+    except (OSError, HTTPException, ValueError):
+        return None
 
 
 def port_taken(port: int, host: str = "127.0.0.1") -> bool:
