@@ -25,6 +25,8 @@ from llm_observe.control.model import (
 
 EVENTS_KEPT = 50
 """How many of its latest events a record holds."""
+EVENT_CHARS = 1000
+"""How long the text of an event may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,8 @@ def _mapping(file: File | None) -> Mapping[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def with_event(events: tuple[AgentEvent, ...], event: AgentEvent) -> tuple[AgentEvent, ...]:
-    """Newest first; the oldest go when there are too many."""
-    return (event, *events)[:EVENTS_KEPT]
+def with_event(
+    events: tuple[AgentEvent, ...], at: float, kind: str, text: str
+) -> tuple[AgentEvent, ...]:
+    """Newest first; the oldest go when there are too many, and a long text is cut."""
+    return (AgentEvent(at, kind, text[:EVENT_CHARS]), *events)[:EVENTS_KEPT]
