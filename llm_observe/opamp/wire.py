@@ -77,3 +77,8 @@ def decode_server(
 ) -> opamp_pb2.ServerToAgent:
     """What a server sent."""
     return decode(data, opamp_pb2.ServerToAgent, framed=framed, limit=limit)
+
+
+def describe(message: opamp_pb2.AgentToServer | opamp_pb2.ServerToAgent) -> str:
+    """The names of the fields a message carries, for logs: never their contents."""
+    return " ".join(field.name for field, _ in message.ListFields())

@@ -1,0 +1,105 @@
+"""Where to dial, and what to say when it fails: rules of the WebSocket driver without a socket."""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+
+DEFAULT_PATH = "/v1/opamp"
+DEFAULT_PORT = 4320
+"""The port of OpAMP. URLs keep their scheme's port: it stands here for those who build URLs."""
+
+_SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+
+_STATUS = {
+    401: "the server wants a valid token (401)",
+    403: "the server forbids this agent (403)",
+    404: "the server has no OpAMP at this path (404)",
+    429: "the server asks to slow down (429)",
+    503: "the server is busy (503)",
+}
+
+
+def websocket_url(url: str) -> str:
+    """The ws or wss URL for a server's address; a missing path is `DEFAULT_PATH`.
+
+    Raises `ValueError` for anything else than ws, wss, http or https with a host, and for
+    credentials inside the URL: they belong in a header.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in _SCHEMES or not parts.hostname:
+        raise ValueError("the OpAMP server's address must be a ws, wss, http or https URL")
+    if parts.username or parts.password:
+        raise ValueError("credentials in the OpAMP server's address; send them as a header")
+    path = DEFAULT_PATH if parts.path in ("", "/") else parts.path
+    return urlunsplit(SplitResult(_SCHEMES[parts.scheme], parts.netloc, path, parts.query, ""))
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL leads to this machine, where a proxy has no business."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def reason(error: BaseException) -> str:
+    """A sentence about a line that failed or broke. No header, no token, no payload."""
+    if isinstance(error, InvalidStatus):
+        code = error.response.status_code
+        return _STATUS.get(code, f"the server answered {code} instead of upgrading to WebSocket")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the server's certificate is not trusted: {error.verify_message}"
+    if isinstance(error, TimeoutError):
+        return "the server did not answer in time"
+    if isinstance(error, ConnectionClosed):
+        return _closed(error)
+    if isinstance(error, OSError):
+        return f"cannot reach the server: {error.strerror or type(error).__name__}"
+    if isinstance(error, InvalidHandshake):
+        return f"not a WebSocket server ({type(error).__name__})"
+    return f"cannot connect ({type(error).__name__})"
+
+
+def _closed(error: ConnectionClosed) -> str:
+    frame = error.rcvd or error.sent
+    if frame is None:
+        return "the connection broke"
+    said = f": {frame.reason}" if frame.reason else ""
+    who = "server" if error.rcvd is not None and not _ours_first(error) else "agent"
+    return f"the {who} closed the connection ({frame.code}{said})"
+
+
+def _ours_first(error: ConnectionClosed) -> bool:
+    return error.rcvd_then_sent is False
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """The seconds that a Retry-After header asks to wait: a number, or an HTTP date."""
+    value = headers.get("Retry-After")
+    if value is None:
+        return None
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.fromtimestamp(now, UTC)).total_seconds())
+
+
+def asked_delay(error: BaseException, now: float) -> float | None:
+    """What the server that refused an upgrade asked for (OpAMP, "Throttling")."""
+    if isinstance(error, InvalidStatus):
+        return retry_after(error.response.headers, now)
+    return None
