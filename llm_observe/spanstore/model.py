@@ -198,7 +198,7 @@ class SeriesQuery:
     since: float
     until: float
     step_s: int = 60
-    by: Literal["model", "service"] | None = None
+    by: Literal["model", "service", "token_type"] | None = None
     service: str = ""
     model: str = ""
 
@@ -372,7 +372,7 @@ class Point:
 class Series:
     """One line of a chart, a point for every step from ``since`` to ``until``.
 
-    ``label`` is the model or service, or empty without ``by``.
+    ``label`` is the model, service or token type, or empty without ``by``.
     """
 
     label: str

@@ -112,7 +112,8 @@ def _cumulative(name: str, kind: str, data: Any) -> bool:
         return False
     if data.aggregation_temporality not in (_CUMULATIVE, _DELTA):
         raise _Refused(f"{name}: neither delta nor cumulative")
-    return bool(data.aggregation_temporality == _CUMULATIVE)
+    level = kind == "sum" and not data.is_monotonic  # goes up and down: its value is the answer
+    return bool(data.aggregation_temporality == _CUMULATIVE) and not level
 
 
 def _histogram(name: str, point: pb.HistogramDataPoint) -> _Values:

@@ -1,0 +1,64 @@
+"""The columns of a span row for data frames: name → how it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from llm_observe.spanstore import content, detail
+from llm_observe.spanstore.model import Span, to_json
+
+_PLAIN = (
+    "name",
+    "kind",
+    "service",
+    "scope",
+    "instance",
+    "error_type",
+    "model",
+    "provider",
+    "operation",
+    "session",
+    "user",
+    "tokens_in",
+    "tokens_out",
+    "tokens_total",
+    "ttft_ms",
+    "queue_ms",
+    "tokens_per_s",
+    "cost",
+    "finish_reason",
+    "capture_level",
+    "config_hash",
+    "start_ns",
+    "end_ns",
+)
+SPAN_COLUMNS: dict[str, str] = {
+    "trace_id": "lower(hex(s.trace_id))",
+    "span_id": "lower(hex(s.span_id))",
+    "parent_id": "lower(hex(s.parent_id))",
+    "start": "s.start_ns / 1e9",
+    "duration_ms": "(s.end_ns - s.start_ns) / 1e6",
+    "error": "s.error",
+    **{name: f"s.{name}" for name in _PLAIN},
+}
+DEFAULT = tuple(SPAN_COLUMNS)
+"""All that need no payload."""
+
+PAYLOAD: dict[str, Callable[[Span], Any]] = {
+    "input": lambda span: content.output_text(span.input),
+    "output": lambda span: span.output_text,
+    "messages": lambda span: to_json(span.input + span.output),
+    "parameters": lambda span: to_json(span.parameters),
+    "attributes": lambda span: to_json(span.attributes),
+    "resource": lambda span: to_json(span.resource),
+    "events": lambda span: to_json(span.events),
+    "status_message": lambda span: span.status_message,
+}
+"""Columns that are read from the payload, on demand."""
+
+
+def payload_values(payload: bytes, names: Iterable[str]) -> dict[str, Any]:
+    """The wanted payload columns of one span."""
+    span = detail.read_span(payload)
+    return {name: PAYLOAD[name](span) for name in names}
