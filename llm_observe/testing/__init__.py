@@ -6,26 +6,55 @@
 * `serve_in_thread`: puts either on a real loopback socket.
 * `capture_spans`: what your code under test recorded, as finished spans.
 
-Needs the extra ``llm-observe[testing]``.
+Needs the extra ``llm-observe[testing]``. Names are loaded when they are first used.
 """
 
-from llm_observe.testing.engines import (
-    Engine,
-    EngineError,
-    GenerationRequest,
-    ScriptedEngine,
-    TextChunk,
-    Usage,
-    scripted_tokens,
-)
-from llm_observe.testing.faults import Fault
-from llm_observe.testing.openai_engine import OpenAIEngine
-from llm_observe.testing.otlp import Answer, OTLPSink, ReceivedRequest
-from llm_observe.testing.replicate import FakeReplicate, ServerLimits
-from llm_observe.testing.serving import Served, serve_in_thread
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llm_observe.testing.engines import (
+        Engine,
+        EngineError,
+        GenerationRequest,
+        ScriptedEngine,
+        TextChunk,
+        Usage,
+        scripted_tokens,
+    )
+    from llm_observe.testing.faults import Fault
+    from llm_observe.testing.openai_engine import OpenAIEngine
+    from llm_observe.testing.otlp import Answer, OTLPSink, ReceivedRequest
+    from llm_observe.testing.replicate import FakeReplicate, ServerLimits
+    from llm_observe.testing.serving import Served, serve_in_thread
+    from llm_observe.testing.spans import CapturedSpans, capture_spans
+
+_HOMES = {
+    "Answer": "otlp",
+    "CapturedSpans": "spans",
+    "Engine": "engines",
+    "EngineError": "engines",
+    "FakeReplicate": "replicate",
+    "Fault": "faults",
+    "GenerationRequest": "engines",
+    "OTLPSink": "otlp",
+    "OpenAIEngine": "openai_engine",
+    "ReceivedRequest": "otlp",
+    "ScriptedEngine": "engines",
+    "Served": "serving",
+    "ServerLimits": "replicate",
+    "TextChunk": "engines",
+    "Usage": "engines",
+    "capture_spans": "spans",
+    "scripted_tokens": "engines",
+    "serve_in_thread": "serving",
+}
 
 __all__ = [
     "Answer",
+    "CapturedSpans",
     "Engine",
     "EngineError",
     "FakeReplicate",
@@ -39,6 +68,15 @@ __all__ = [
     "ServerLimits",
     "TextChunk",
     "Usage",
+    "capture_spans",
     "scripted_tokens",
     "serve_in_thread",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'llm_observe.testing' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"llm_observe.testing.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
