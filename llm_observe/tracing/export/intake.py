@@ -8,6 +8,8 @@ that are past their deadline. It never touches the network itself.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -60,6 +62,7 @@ class Intake:
         self._watch_due = 0.0
         self._markers: list[Marker] = []
         self._stopped = False
+        self._drops = itertools.count(1)
         self.calls = self.sampled_out = self.dropped = 0
 
     def start(self) -> None:
@@ -71,12 +74,14 @@ class Intake:
     def put(self, item: Entry | Call) -> None:
         """Take an ended span, or a call whose span is not exported. Never blocks."""
         if self._stopped or self._queue.qsize() >= self._bounds.queue_items:
-            self.dropped += 1
+            self.dropped = next(self._drops)
             return
         self._queue.put(item)
 
     def flush(self, deadline: float) -> bool:
         """Hand on all that was put so far, and the metrics of it; False when time ran out."""
+        if self._thread is None and not self._queue.qsize():
+            return True
         marker = Marker()
         self.start()
         self._queue.put(marker)
@@ -88,6 +93,13 @@ class Intake:
         self._queue.put(None)
         if self._thread is not None:
             self._thread.join(max(0.0, deadline - time.monotonic()))
+        self._drain()
+
+    def _drain(self) -> None:
+        with contextlib.suppress(Empty):
+            while True:
+                if isinstance(self._queue.get_nowait(), Entry | Call):
+                    self.dropped = next(self._drops)
 
     def _start(self) -> None:
         if self._thread is not None:

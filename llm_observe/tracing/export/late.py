@@ -14,7 +14,9 @@ import os
 import threading
 from types import ModuleType
 
+_LONGEST_WAIT_S = 2.0
 _LOADING = threading.RLock()
+_held = False
 
 
 def load(name: str) -> ModuleType:
@@ -23,7 +25,20 @@ def load(name: str) -> ModuleType:
         return importlib.import_module(name)
 
 
-# Both sides release: in the child the forking thread lives on as the lock's owner.
-os.register_at_fork(
-    before=_LOADING.acquire, after_in_parent=_LOADING.release, after_in_child=_LOADING.release
-)
+def _before_fork() -> None:
+    global _held
+    # Bounded: the importing thread may itself wait for a module that the forking one imports.
+    _held = _LOADING.acquire(timeout=_LONGEST_WAIT_S)
+
+
+def _in_parent() -> None:
+    if _held:
+        _LOADING.release()
+
+
+def _in_child() -> None:
+    global _LOADING
+    _LOADING = threading.RLock()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)

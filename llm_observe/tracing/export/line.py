@@ -33,7 +33,7 @@ class Line:
         self._most_bytes = bounds.batch_bytes
         self._delay_s = bounds.delay_s if traces else 0.0
         self._batch_items = self._most_items
-        self._since: float | None = None
+        self._since = 0.0
         self.open, self.off = True, ""
         self.sent = self.failed = self.dropped = 0
 
@@ -44,21 +44,22 @@ class Line:
         if not self.outbox.offer(item, size):
             self.dropped += 1
             return False
-        first, self._since = self._since is None, now if self._since is None else self._since
-        return first or self.outbox.waiting == self._batch_items
+        if self.outbox.waiting == 1:
+            self._since = now
+        return self.outbox.waiting in (1, self._batch_items)
 
     def due(self, hurried: bool) -> float | None:
         """The moment from which a batch should leave; None with nothing to send."""
         if not self.outbox.waiting:
             return None
         full = self.outbox.waiting >= self._batch_items or self.outbox.bytes >= self._most_bytes
-        wait_until = 0.0 if hurried or full else (self._since or 0.0) + self._delay_s
+        wait_until = 0.0 if hurried or full else self._since + self._delay_s
         return max(wait_until, self.backoff.retry_at)
 
     def take(self, now: float) -> tuple[Any, ...]:
         """The next batch, in hand until `settle`, `give_back` or `clear`."""
         batch = self.outbox.take(self._batch_items, self._most_bytes)
-        self._since = now if self.outbox.waiting else None
+        self._since = now
         return batch
 
     def give_back(self) -> None:
@@ -69,7 +70,6 @@ class Line:
     def clear(self) -> None:
         """Nothing of this goes there any more; what waited is counted as dropped."""
         self.dropped += self.outbox.clear()
-        self._since = None
 
     def renew(self, open_: bool) -> None:
         """The destination is another one: forget what was learnt of the old one."""

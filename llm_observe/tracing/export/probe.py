@@ -21,6 +21,7 @@ from llm_observe.tracing.export.headers import HeaderError, resolve
 from llm_observe.tracing.export.quiet import quiet
 from llm_observe.tracing.export.target import Signal, target_of
 from llm_observe.tracing.export.verdict import Answer, explain
+from llm_observe.tracing.gate import gate
 
 if TYPE_CHECKING:
     from llm_observe.tracing.export.backend import Backend
@@ -55,12 +56,16 @@ class _Probe:
         self._thread = threading.Thread(
             target=self._run, args=(deadline,), name=f"llm-observe-probe-{self._name}", daemon=True
         )
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # the interpreter is ending, or the system is out of threads
+            gate.report(error)
+            self._problem = self._unreachable("no thread to ask it with")
 
     def result(self, deadline: float) -> Problem | None:
-        assert self._thread is not None  # noqa: S101  # started by probe_all
-        self._thread.join(max(0.0, deadline - time.monotonic()))
-        if self._thread.is_alive():
+        if self._thread is not None and self._thread.ident is not None:
+            self._thread.join(max(0.0, deadline - time.monotonic()))
+        if self._thread is not None and self._thread.is_alive():
             if self._exchange is not None:
                 self._exchange.abort()
             return self._unreachable("no answer in time")
@@ -75,7 +80,7 @@ class _Probe:
             return
         with quiet():
             answer = self._ask(headers, deadline)
-        if not (200 <= answer.status < 300 or answer.status == _THROTTLED):
+        if not (answer.succeeded or answer.status == _THROTTLED):
             self._problem = self._unreachable(explain(answer))
 
     def _ask(self, headers: Mapping[str, str], deadline: float) -> Answer:

@@ -11,12 +11,15 @@ from opentelemetry.context import (
     _SUPPRESS_INSTRUMENTATION_KEY,
 )
 
+_OPENINFERENCE_KEY = "suppress_instrumentation"
+
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """No instrumentor records what this thread does inside."""
     suppressed = context.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True)
     suppressed = context.set_value(_SUPPRESS_HTTP_INSTRUMENTATION_KEY, True, suppressed)
+    suppressed = context.set_value(_OPENINFERENCE_KEY, True, suppressed)
     token = context.attach(suppressed)
     try:
         yield

@@ -48,7 +48,8 @@ class _Watched:
         connection: Any = self
         if connection.sock is None:
             connection.connect()
-        _ACTIVE.exchange.opened(connection.sock)
+        sock = connection.sock  # TLS inside TLS (an https proxy) is wrapped once more
+        _ACTIVE.exchange.opened(getattr(sock, "socket", sock))
         super().request(*args, **kwargs)  # type: ignore[misc]  # mixed into urllib3's connections
 
 
@@ -148,7 +149,12 @@ def _read(response: urllib3.BaseHTTPResponse) -> Answer:
         response.release_conn()
     else:
         response.close()
-    return Answer(response.status, "", _retry_after(response.headers.get("retry-after")), body)
+    return Answer(
+        response.status,
+        retry_after_s=_retry_after(response.headers.get("retry-after")),
+        content_type=response.headers.get("content-type", ""),
+        body=body,
+    )
 
 
 def _retry_after(value: str | None) -> float | None:

@@ -20,7 +20,17 @@ class Answer:
     status: int
     reason: str = ""
     retry_after_s: float | None = None
+    content_type: str = ""
     body: bytes = b""
+
+    @property
+    def succeeded(self) -> bool:
+        """2xx, and not from a web site that answers everything with a page."""
+        return 200 <= self.status < 300 and not self._is_page
+
+    @property
+    def _is_page(self) -> bool:
+        return self.content_type.lower().startswith("text/html")
 
 
 class Verdict(Enum):
@@ -58,7 +68,7 @@ def judge(answer: Answer, signal: Signal, items: int) -> Verdict:
     is delivered then. A redirect is never followed, so it is a failure too.
     """
     status = answer.status
-    if 200 <= status < 300:
+    if answer.succeeded:
         return Verdict.ACCEPTED
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and items > 1:
         return Verdict.SPLIT
@@ -74,7 +84,9 @@ def explain(answer: Answer) -> str:
     if not answer.status:
         return answer.reason
     text = f"HTTP {answer.status} {_phrase(answer.status)}".rstrip()
-    return f"{text}, a redirect, which is not followed" if 300 <= answer.status < 400 else text
+    if 300 <= answer.status < 400:
+        return f"{text}, a redirect, which is not followed"
+    return f"{text}, but a web page instead of an OTLP answer" if answer.status < 300 else text
 
 
 def _phrase(status: int) -> str:

@@ -146,6 +146,8 @@ class DestinationWorker:
             self._hurry_until = until
             for line in self._lines:
                 line.backoff.hurry()
+            if self._queued():
+                self._ensure_thread()
             self._changed.notify_all()
 
     def emptied(self, deadline: float) -> bool:
@@ -188,13 +190,23 @@ class DestinationWorker:
     # -- the thread ------------------------------------------------------------------------
 
     def _run(self, shift: int) -> None:
-        with quiet():
-            backend: Backend = late.load(_BACKEND).Backend(self._environ)
-            try:
-                while (job := self._next(shift)) is not None:
-                    self._attempt(job, backend, shift)
-            finally:
-                backend.close()
+        try:
+            with quiet():
+                self._work(shift)
+        except Exception as error:  # noqa: BLE001  # without its modules a worker cannot go on; the app can
+            gate.report(error)
+            with self._changed:
+                if self._shift == shift:
+                    self._thread = None
+                    self._failed(f"an error of our own ({type(error).__name__})")
+
+    def _work(self, shift: int) -> None:
+        backend: Backend = late.load(_BACKEND).Backend(self._environ)
+        try:
+            while (job := self._next(shift)) is not None:
+                self._attempt(job, backend, shift)
+        finally:
+            backend.close()
 
     def _next(self, shift: int) -> Job | None:
         """Wait for the next batch; None ends the thread."""
@@ -214,6 +226,14 @@ class DestinationWorker:
         return due, self._lines[number] if dues else None
 
     def _attempt(self, job: Job, backend: Backend, shift: int) -> None:
+        try:
+            self._pack_and_send(job, backend, shift)
+        except Exception as error:  # noqa: BLE001  # a fault of ours must not end the thread, nor lose the batch
+            gate.report(error)
+            reason = f"an error of our own ({type(error).__name__})"
+            self._settle(job, Answer(0, reason), 0, None, shift)
+
+    def _pack_and_send(self, job: Job, backend: Backend, shift: int) -> None:
         level = self._level()
         try:
             body = backend.pack(job.line.signal, job.batch, level, self._resource)
