@@ -18,6 +18,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as pb
 
+from llm_observe.conventions import PROMOTED
 from llm_observe.spanstore import promote, wire
 from llm_observe.spanstore.model import Batch, MalformedTelemetry, MetricRow
 
@@ -29,9 +30,9 @@ _NO_VALUE = 1  # DataPointFlags.NO_RECORDED_VALUE
 _CUMULATIVE = pb.AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
 _DELTA = pb.AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
 _DIMENSIONS: dict[str, tuple[str, ...]] = {
-    "model": ("gen_ai.request.model", "gen_ai.response.model"),
-    "provider": ("gen_ai.provider.name", "gen_ai.system"),
-    "operation": ("gen_ai.operation.name",),
+    "model": PROMOTED["model"],
+    "provider": PROMOTED["provider"],
+    "operation": PROMOTED["operation"],
     "token_type": ("gen_ai.token.type",),
     "error_type": ("error.type",),
 }

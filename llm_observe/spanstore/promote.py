@@ -1,7 +1,7 @@
 """From the attributes of one span, of any instrumentor, to the columns of the store.
 
-Pure: attributes in, values out. Where both conventions are there, the first key that has a
-usable value wins.
+Pure: attributes in, values out, by the one table in `llm_observe.conventions`. Where both
+conventions are there, the first key that has a usable value wins.
 """
 
 from __future__ import annotations
@@ -10,58 +10,38 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from llm_observe.conventions import PROMOTED
+
 Attributes = Mapping[str, Any]
 
 PREVIEW_CHARS = 240
 _MAX_TEXT = 512
 _MAX_NUMBER = 2**53
 
-# Column → keys, the best first. The request's model is what the user chose and filters by; the
-# response's may carry a date.
-_TEXTS: dict[str, tuple[str, ...]] = {
-    "model": (
-        "gen_ai.request.model",
-        "llm.request.model_name",
-        "llm.model_name",
-        "gen_ai.response.model",
-        "llm.response.model_name",
-        "embedding.model_name",
-        "reranker.model_name",
-    ),
-    "provider": ("gen_ai.provider.name", "llm.provider", "gen_ai.system", "llm.system"),
-    "operation": ("gen_ai.operation.name",),
-    "session": ("session.id", "gen_ai.conversation.id"),
-    "user": ("user.id", "enduser.id"),
-    "finish_reason": ("gen_ai.response.finish_reasons", "llm.finish_reason"),
-    "capture_level": ("llm_observe.capture.level",),
-    "config_hash": ("llm_observe.config.hash",),
+# Our column → its name in the table of conventions.
+_TEXTS = {
+    name: name
+    for name in (
+        "model",
+        "provider",
+        "operation",
+        "session",
+        "user",
+        "finish_reason",
+        "capture_level",
+        "config_hash",
+    )
 }
-_COUNTS: dict[str, tuple[str, ...]] = {
-    "tokens_in": (
-        "gen_ai.usage.input_tokens",
-        "llm.token_count.prompt",
-        "gen_ai.usage.prompt_tokens",
-    ),
-    "tokens_out": (
-        "gen_ai.usage.output_tokens",
-        "llm.token_count.completion",
-        "gen_ai.usage.completion_tokens",
-    ),
-    "tokens_total": (
-        "llm.token_count.total",
-        "gen_ai.usage.total_tokens",
-        "llm.usage.total_tokens",
-    ),
+_COUNTS = {
+    "tokens_in": "input_tokens",
+    "tokens_out": "output_tokens",
+    "tokens_total": "total_tokens",
 }
-_NUMBERS: dict[str, tuple[str, ...]] = {
-    "queue_ms": ("llm_observe.queue_ms",),
-    "tokens_per_s": ("llm_observe.output.tokens_per_second",),
-    "cost": ("llm.cost.total", "gen_ai.usage.cost"),
-}
-_FIRST_CHUNK_S = ("gen_ai.response.time_to_first_chunk",)
-_KIND = "openinference.span.kind"
+_NUMBERS = {"queue_ms": "queue_ms", "tokens_per_s": "tokens_per_second", "cost": "cost_usd"}
+_KINDS = {"generation": "llm", "workflow": "chain", "task": "chain"}
 _OPERATIONS = {
     "chat": "llm",
+    "completion": "llm",
     "text_completion": "llm",
     "generate_content": "llm",
     "embeddings": "embedding",
@@ -75,9 +55,9 @@ _OPERATIONS = {
 
 def columns(attributes: Attributes) -> dict[str, Any]:
     """All columns that attributes alone decide, except kind, content and time to first token."""
-    found: dict[str, Any] = {name: text(attributes, keys) for name, keys in _TEXTS.items()}
-    found |= {name: whole(attributes, keys) for name, keys in _COUNTS.items()}
-    found |= {name: number(attributes, keys) for name, keys in _NUMBERS.items()}
+    found: dict[str, Any] = {ours: text(attributes, PROMOTED[n]) for ours, n in _TEXTS.items()}
+    found |= {ours: whole(attributes, PROMOTED[name]) for ours, name in _COUNTS.items()}
+    found |= {ours: number(attributes, PROMOTED[name]) for ours, name in _NUMBERS.items()}
     if found["tokens_total"] is None:
         found["tokens_total"] = _total(found["tokens_in"], found["tokens_out"])
     return found
@@ -85,16 +65,15 @@ def columns(attributes: Attributes) -> dict[str, Any]:
 
 def kind(attributes: Attributes) -> str:
     """``llm``, ``chain``, ``tool`` …; ``span`` for a span that says neither."""
-    said = attributes.get(_KIND)
-    if isinstance(said, str) and said:
-        return said.lower()[:32]
-    operation = attributes.get("gen_ai.operation.name")
-    return _OPERATIONS.get(operation, "span") if isinstance(operation, str) else "span"
+    said = text(attributes, PROMOTED["kind"]).lower()[:32]
+    if said:
+        return _KINDS.get(said, said)
+    return _OPERATIONS.get(text(attributes, PROMOTED["operation"]), "span")
 
 
 def first_chunk_ms(attributes: Attributes) -> float | None:
     """Time to first token, where an attribute tells it."""
-    seconds = number(attributes, _FIRST_CHUNK_S)
+    seconds = number(attributes, PROMOTED["time_to_first_chunk_s"])
     return None if seconds is None else seconds * 1000
 
 

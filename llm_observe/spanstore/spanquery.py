@@ -95,6 +95,8 @@ def _span_page(
     items = []
     for row in rows[:limit]:
         values = dict(zip(plain, row[2:], strict=False))
+        if "error" in values:
+            values["error"] = bool(values["error"])
         if late:
             values |= payload_values(zstandard.decompress(row[-1]), late)
         items.append({name: values[name] for name in wanted})
