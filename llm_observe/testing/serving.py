@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,7 @@ def serve_in_thread(app: Any, *, port: int = 0, grace_s: float = 1.0) -> Iterato
     with closing(_listener(port)) as listener:
         server = _server(app, grace_s)
         thread = threading.Thread(
-            target=server.run, args=([listener],), name="llm-observe-testing", daemon=True
+            target=_run, args=(server, listener), name="llm-observe-testing", daemon=True
         )
         thread.start()
         try:
@@ -93,6 +93,11 @@ def _server(app: Any, grace_s: float) -> _Server:
         ws="none",
     )
     return _Server(config)
+
+
+def _run(server: _Server, listener: socket.socket) -> None:
+    with suppress(SystemExit):  # uvicorn's word for a start-up that failed
+        server.run([listener])
 
 
 def _await_start(server: _Server, thread: threading.Thread) -> None:
