@@ -19,9 +19,7 @@ from typing import Any, Protocol
 from opentelemetry.context import (
     _SUPPRESS_INSTRUMENTATION_KEY,
     Context,
-    attach,
     create_key,
-    detach,
     get_current,
     set_value,
 )
@@ -31,7 +29,7 @@ from llm_observe.conventions import CONTEXT_ATTRIBUTES, CONTEXT_FIELDS
 from llm_observe.tracing.call import Call
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.providers.base import Provider, Target
-from llm_observe.tracing.streams import proxy
+from llm_observe.tracing.streams import proxy, within
 
 _ACTIVE_KEY = create_key("llm-observe-call")
 
@@ -87,14 +85,16 @@ class Active:
     def __init__(self, provider: Provider, recorder: Recorder, call: Call, base: Context) -> None:
         self.provider, self.call, self._recorder = provider, call, recorder
         _fill(call, base)
-        span = _within(base, recorder.start, call)
-        self._context = set_value(_ACTIVE_KEY, self, set_span_in_context(span, base))
+        span = within(base, recorder.start, call)
+        there = span.get_span_context().is_valid  # an invalid span would hide the caller's
+        inside = set_span_in_context(span, base) if there else base
+        self._context = set_value(_ACTIVE_KEY, self, inside)
         self._open = [span]  # pop() is atomic: whoever gets the span ends it
         self._touched_ns = call.start_ns
 
     def step(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run the library's code with the span current."""
-        return _within(self._context, function, *args, **kwargs)
+        return within(self._context, function, *args, **kwargs)
 
     def item(self, item: Any) -> None:
         """The stream gave one item to the caller."""
@@ -221,14 +221,6 @@ class Patch:
                 call = self._provider.begin(args, kwargs, streaming=streaming)
                 return Active(self._provider, recorder, call, base)
         return None
-
-
-def _within(context: Context, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    token = attach(context)
-    try:
-        return function(*args, **kwargs)
-    finally:
-        detach(token)
 
 
 def _fill(call: Call, context: Context) -> None:

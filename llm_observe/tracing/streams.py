@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import wrapt
+from opentelemetry.context import Context, attach, detach
 
 from llm_observe.tracing.gate import gate
 
@@ -36,6 +37,15 @@ class Listener(Protocol):
 
     def abandon(self) -> None:
         """The caller dropped it."""
+
+
+def within(context: Context, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Run a function with a context current, and put the former one back."""
+    token = attach(context)
+    try:
+        return function(*args, **kwargs)
+    finally:
+        detach(token)
 
 
 Start = Callable[[], Listener | None]

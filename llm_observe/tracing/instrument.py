@@ -1,0 +1,187 @@
+"""Put the wrapper around client libraries, imported before or after us, and take it off again.
+
+A library that is imported later is caught by an import hook (wrapt). Nothing is imported for the
+app, and what is absent costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import sys
+import threading
+from dataclasses import dataclass, field
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import wrapt
+
+from llm_observe.tracing.gate import gate
+from llm_observe.tracing.patch import Patch
+from llm_observe.tracing.providers import PROVIDERS
+from llm_observe.tracing.providers.base import Provider, Target
+
+_RIVALS = {"replicate": ("opentelemetry.instrumentation.replicate", "ReplicateInstrumentor")}
+"""Instrumentors of others for the same library: module and class."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstrumentorInfo:
+    """One client library and whether its calls are recorded.
+
+    States: ``active``; ``waiting`` (not imported yet); ``absent``; ``unsupported`` (version);
+    ``conflict`` (another instrumentor wraps it); ``failed``; ``off``.
+    """
+
+    name: str
+    library: str
+    version: str
+    state: str
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class _Entry:
+    """What was done for one provider."""
+
+    provider: Provider
+    hooked: bool = False
+    state: str = "off"
+    reason: str = ""
+    undo: list[tuple[Any, str, Any, Any, Patch]] = field(default_factory=list)
+
+
+_entries = {provider.name: _Entry(provider) for provider in PROVIDERS}
+_lock = threading.RLock()  # an import hook may fire inside install()
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.RLock()
+
+
+def install() -> None:
+    """Instrument every known library, now or when it is imported. Doing it again changes nothing."""
+    for entry in _entries.values():
+        with gate, _lock:
+            if entry.state == "off":
+                entry.state, entry.reason = "waiting", ""
+                _hook(entry)
+
+
+def uninstall() -> None:
+    """Take every wrapper off; one that somebody has wrapped since stays, and does nothing."""
+    for entry in _entries.values():
+        with gate, _lock:
+            while entry.undo:
+                _unwrap(*entry.undo.pop())
+            entry.state, entry.reason = "off", ""
+
+
+def installed() -> tuple[InstrumentorInfo, ...]:
+    """Every known library with its version and state."""
+    return tuple(map(_info, _entries.values()))
+
+
+def _hook(entry: _Entry) -> None:
+    module = entry.provider.targets[0].module
+    if not entry.hooked:
+        entry.hooked = True
+        wrapt.register_post_import_hook(partial(_imported, entry), module)  # at once if imported
+    elif module in sys.modules:
+        _imported(entry, sys.modules[module])
+
+
+def _imported(entry: _Entry, module: ModuleType) -> None:
+    """The library is there. Runs inside the app's import: nothing may come out of it."""
+    with _lock:
+        if entry.state != "waiting":
+            return
+        try:
+            entry.state, entry.reason = _objection(entry.provider) or _wrap_all(entry)
+        except Exception as error:  # noqa: BLE001  # the app's import must succeed
+            gate.report(error)
+            entry.state, entry.reason = "failed", f"{type(error).__name__}: {error}"
+
+
+def _objection(provider: Provider) -> tuple[str, str] | None:
+    version = _version(provider.library)
+    if not _fits(provider, version):
+        return "unsupported", _unsupported(provider, version)
+    rival = _rival(provider)
+    return ("conflict", f"{rival} already records these calls") if rival else None
+
+
+def _wrap_all(entry: _Entry) -> tuple[str, str]:
+    try:
+        for target in entry.provider.targets:
+            entry.undo.append(_wrap(entry.provider, target))
+    except (AttributeError, ImportError) as error:
+        while entry.undo:
+            _unwrap(*entry.undo.pop())
+        return "unsupported", str(error)
+    return "active", ""
+
+
+def _wrap(provider: Provider, target: Target) -> tuple[Any, str, Any, Any, Patch]:
+    parent, attribute, original = wrapt.resolve_path(target.module, target.name)
+    patch = Patch(provider, target)
+    wrapper = wrapt.FunctionWrapper(original, patch)
+    wrapt.apply_patch(parent, attribute, wrapper)
+    return parent, attribute, original, wrapper, patch
+
+
+def _unwrap(parent: Any, attribute: str, original: Any, wrapper: Any, patch: Patch) -> None:
+    patch.on = False
+    if vars(parent).get(attribute) is wrapper:
+        setattr(parent, attribute, original)
+
+
+def _info(entry: _Entry) -> InstrumentorInfo:
+    provider, state, reason = entry.provider, entry.state, entry.reason
+    version = _version(provider.library)
+    if state == "waiting":
+        state, reason = _waiting(provider, version)
+    elif state == "active" and (rival := _rival(provider)):
+        reason = f"{rival} is active too: calls may be recorded twice"
+    return InstrumentorInfo(provider.name, provider.library, version, state, reason)
+
+
+def _waiting(provider: Provider, version: str) -> tuple[str, str]:
+    if not version:
+        return "absent", f"{provider.library} is not installed"
+    if not _fits(provider, version):
+        return "unsupported", _unsupported(provider, version)
+    return "waiting", "not imported yet"
+
+
+def _fits(provider: Provider, version: str) -> bool:
+    major = version.partition(".")[0]
+    return not version or (major.isdigit() and int(major) in provider.majors)
+
+
+def _unsupported(provider: Provider, version: str) -> str:
+    wanted = " or ".join(f"{major}.x" for major in provider.majors)
+    return f"{provider.library} {version} is installed, {wanted} is supported"
+
+
+def _version(library: str) -> str:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _rival(provider: Provider) -> str:
+    """The name of another instrumentor that is active for this library; it is never imported."""
+    module_name, class_name = _RIVALS.get(provider.name, ("", ""))
+    rival = getattr(sys.modules.get(module_name), class_name, None)
+    with gate:
+        if rival is not None and rival().is_instrumented_by_opentelemetry:
+            return module_name.replace(".", "-")
+    return ""
+
+
+if hasattr(os, "register_at_fork"):  # another thread may hold the lock when the process forks
+    os.register_at_fork(after_in_child=_renew_lock)

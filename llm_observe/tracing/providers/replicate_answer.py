@@ -1,0 +1,177 @@
+"""What Replicate answers: text or files, tokens, times, and why it ended.
+
+A stream's events carry no numbers, so one request after its end fetches them (`complete`), on a
+worker. Where they cannot be had, output tokens are counted from the pieces and marked so.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from llm_observe.tracing.call import Call, Message, snapshot
+from llm_observe.tracing.providers.replicate_request import limit_of
+
+TERMINAL = frozenset({"succeeded", "failed", "canceled"})
+FETCH_TIMEOUT_S = 2.0
+FETCH_MAX_BYTES = 16 << 20
+
+
+class Handle:
+    """What belongs to one call on Replicate's side."""
+
+    __slots__ = ("pieces", "prediction", "reason", "sent_events", "status")
+
+    def __init__(self, sent_events: bool) -> None:
+        self.sent_events = sent_events
+        """The answer comes as server-sent events, not by polling."""
+        self.prediction: Any = None
+        self.status = ""
+        """The prediction's status, as last seen."""
+        self.reason = ""
+        """Why the stream says it ended."""
+        self.pieces = 0
+        """Pieces of an answer that came whole."""
+
+
+def output_messages(value: Any) -> list[Message]:
+    """The answer of a call that returned a value."""
+    if value is None:
+        return []
+    items = value if isinstance(value, list) else [value]
+    files = tuple(item.url for item in items if _is_file(item))
+    if files and len(files) == len(items):
+        return [Message("assistant", "", tuple(map(_short_uri, files)))]
+    if all(isinstance(item, str) or _is_file(item) for item in items):
+        return [Message("assistant", "".join(map(str, items)))]
+    return [Message("assistant", json.dumps(snapshot(value), ensure_ascii=False))]
+
+
+def piece_text(item: Any) -> str:
+    """One piece of an answer. The client turns a piece that begins like a URL into a file."""
+    if isinstance(item, str):
+        return item
+    return _short_uri(item.url) if _is_file(item) else json.dumps(snapshot(item))
+
+
+def stream_done(handle: Handle, data: Any) -> None:
+    """Read a stream's ``done`` event: it holds a reason unless all went well."""
+    try:
+        body = json.loads(data)
+    except (TypeError, ValueError):
+        body = {}
+    handle.reason = str(body.get("reason") or "") if isinstance(body, dict) else ""
+    handle.status = "" if handle.reason else "succeeded"
+
+
+def read_prediction(call: Call, handle: Handle, prediction: Mapping[str, Any]) -> None:
+    """Fill in what a prediction knows; what it does not know stays as it is."""
+    if not (handle.sent_events and handle.status in TERMINAL):  # the stream knew better
+        handle.status = str(prediction.get("status") or "")
+    metrics = prediction.get("metrics") or {}
+    tokens_in, tokens_out = (
+        _count(metrics, "input_token_count"),
+        _count(metrics, "output_token_count"),
+    )
+    call.input_tokens = call.input_tokens if tokens_in is None else tokens_in
+    if tokens_out is not None:
+        call.output_tokens, call.tokens_estimated = tokens_out, False
+    call.predict_s = _number(metrics, "predict_time") or call.predict_s
+    call.server_first_token_s = _number(metrics, "time_to_first_token") or call.server_first_token_s
+    call.queue_ms = _between_ms(prediction, "created_at", "started_at", call.queue_ms)
+    call.response_model = str(prediction.get("model") or call.response_model)
+    call.model_version = str(prediction.get("version") or call.model_version)
+
+
+def estimate(call: Call, handle: Handle) -> None:
+    """Count output tokens from the pieces, where the server has not told them."""
+    pieces = len(call.chunks) or handle.pieces
+    if call.output_tokens is None and pieces and call.operation != "generate_content":
+        call.output_tokens, call.tokens_estimated = pieces, True
+
+
+def finish_reason(call: Call, handle: Handle) -> str:
+    """Why it ended. ``stop`` and ``length`` only where limit and true count are known."""
+    if call.aborted or call.error_type:
+        return "aborted" if call.aborted else "error"
+    if handle.reason:
+        return handle.reason
+    limit, tokens = limit_of(call), call.output_tokens
+    if limit is not None and tokens is not None and not call.tokens_estimated:
+        return "length" if tokens >= limit else "stop"
+    return handle.status if handle.status in TERMINAL else ""
+
+
+def complete(call: Call, handle: Handle) -> None:
+    """Fetch the prediction of a stream once more and read it. For a worker; see `Call.completion`."""
+    read_prediction(call, handle, fetch(handle.prediction))
+    call.finish_reason = finish_reason(call, handle)
+
+
+def fetch(prediction: Any) -> dict[str, Any]:
+    """One GET of the prediction through the client's own connections.
+
+    The client would retry for minutes; its retrying transport is left out here. The whole takes
+    at most some `FETCH_TIMEOUT_S`, whatever the server does.
+    """
+    client = prediction._client._client
+    request = client.build_request(
+        "GET", f"/v1/predictions/{prediction.id}", timeout=FETCH_TIMEOUT_S
+    )
+    transport = client._transport_for_url(request.url)
+    response = getattr(transport, "_wrapped_transport", transport).handle_request(request)
+    try:
+        response.request = request
+        if response.status_code != 200:
+            raise OSError(f"HTTP {response.status_code}")
+        body = json.loads(_bounded_body(response))
+    finally:
+        response.close()
+    if not isinstance(body, dict):
+        raise TypeError("a prediction that is no object")
+    return body
+
+
+def _bounded_body(response: Any) -> bytes:
+    deadline, body = time.monotonic() + FETCH_TIMEOUT_S, b""
+    for piece in response.iter_bytes():
+        body += piece
+        if len(body) > FETCH_MAX_BYTES or time.monotonic() > deadline:
+            raise OSError("the answer is too large or too slow")
+    return body
+
+
+def _is_file(item: Any) -> bool:
+    return type(item).__name__ == "FileOutput" and isinstance(getattr(item, "url", None), str)
+
+
+def _short_uri(uri: str) -> str:
+    if not uri.startswith("data:"):
+        return uri
+    return f"{uri[:64].partition(',')[0]} ({len(uri)} characters)"
+
+
+def _number(values: Any, name: str) -> float | None:
+    value = values.get(name) if isinstance(values, Mapping) else None
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        return float(value)
+    return None
+
+
+def _count(values: Any, name: str) -> int | None:
+    value = _number(values, name)
+    return None if value is None else int(value)
+
+
+def _between_ms(
+    values: Mapping[str, Any], first: str, last: str, known: float | None
+) -> float | None:
+    try:
+        begin = datetime.fromisoformat(str(values.get(first)))
+        end = datetime.fromisoformat(str(values.get(last)))
+        return max(0.0, (end - begin).total_seconds() * 1000)
+    except (ValueError, TypeError):  # absent, malformed, or one of them without a time zone
+        return known

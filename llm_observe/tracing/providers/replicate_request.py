@@ -1,0 +1,117 @@
+"""What a request to Replicate says: model, operation, messages, parameters, server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urlsplit
+
+from llm_observe.tracing.call import Call, Message, snapshot
+
+_DEFAULT_SERVER = "https://api.replicate.com"
+
+# Part of a model's name → whose API shape or family it is (OpenInference, `llm.system`).
+_SYSTEMS = (
+    ("llama", "meta"),
+    ("mistral", "mistralai"),
+    ("mixtral", "mistralai"),
+    ("claude", "anthropic"),
+    ("gpt-", "openai"),
+    ("deepseek", "deepseek"),
+    ("gemini", "google"),
+    ("gemma", "google"),
+    ("granite", "ibm"),
+    ("grok", "xai"),
+    ("qwen", "qwen"),
+)
+_CHAT_NAMES = ("chat", "instruct", "claude", "gpt-", "gemini", "deepseek", "grok")
+_LANGUAGE_PARAMETERS = frozenset({"max_new_tokens", "max_tokens", "max_length", "stop_sequences"})
+
+# Texts that steer the model and are no content.
+_TEXT_PARAMETERS = frozenset(
+    {"stop_sequences", "stop", "scheduler", "output_format", "aspect_ratio", "reasoning_effort"}
+)
+_ROLES = (("system_prompt", "system"), ("prompt", "user"))
+
+
+def model_of(ref: Any) -> tuple[str, str]:
+    """``owner/name`` and version of anything that the client takes as a reference."""
+    if isinstance(ref, str):
+        model, _, version = ref.partition(":")
+        return model, version
+    owner, name = getattr(ref, "owner", None), getattr(ref, "name", None)
+    if owner and name:
+        return f"{owner}/{name}", str(getattr(ref, "version", None) or "")
+    return "", str(getattr(ref, "id", ""))
+
+
+@lru_cache(maxsize=256)
+def system_of(model: str) -> str:
+    """The model's family; else its owner, so that the required attribute is never made up."""
+    lower = model.lower()
+    family = next((system for part, system in _SYSTEMS if part in lower), "")
+    return family or model.partition("/")[0] or "replicate"
+
+
+def operation_of(model: str, given: Mapping[str, Any]) -> str:
+    """The GenAI operation: chat, completion of a raw prompt, or something that is no text model."""
+    name = model.lower()
+    if "messages" in given or "system_prompt" in given or any(p in name for p in _CHAT_NAMES):
+        return "chat"
+    if not _LANGUAGE_PARAMETERS.isdisjoint(given) or any(part in name for part, _ in _SYSTEMS):
+        return "text_completion"
+    return "generate_content"
+
+
+def inputs(given: Mapping[str, Any]) -> tuple[list[Message], dict[str, Any], dict[str, Any]]:
+    """Messages, parameters, and content that is no message."""
+    messages = [
+        Message(role, given[name]) for name, role in _ROLES if isinstance(given.get(name), str)
+    ]
+    turns = given.get("messages")
+    if isinstance(turns, list):
+        messages += [_turn(turn) for turn in turns if isinstance(turn, Mapping)]
+    taken = {name for name, _ in _ROLES if isinstance(given.get(name), str)} | {"messages"}
+    rest = {str(name): value for name, value in given.items() if name not in taken}
+    parameters = {name: snapshot(value) for name, value in rest.items() if _steers(name, value)}
+    content = {name: _short(value) for name, value in rest.items() if name not in parameters}
+    return messages, parameters, content
+
+
+def server_of(client: Any) -> tuple[str, int | None]:
+    """Host and port that the client talks to, without making it open anything."""
+    made = getattr(client, "_Client__client", None)
+    url = str(made.base_url) if made is not None else getattr(client, "_base_url", None)
+    return _host_and_port(url or os.environ.get("REPLICATE_BASE_URL") or _DEFAULT_SERVER)
+
+
+@lru_cache(maxsize=64)
+def _host_and_port(url: str) -> tuple[str, int | None]:
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+
+
+def limit_of(call: Call) -> int | None:
+    """How many tokens the answer was allowed to have, if the request says."""
+    names = ("max_new_tokens", "max_tokens", "max_length")
+    limits = [call.parameters[name] for name in names if name in call.parameters]
+    return limits[0] if limits and isinstance(limits[0], int) else None
+
+
+def _turn(turn: Mapping[str, Any]) -> Message:
+    content = turn.get("content", "")
+    text = content if isinstance(content, str) else str(snapshot(content))
+    return Message(str(turn.get("role", "user")), text)
+
+
+def _steers(name: str, value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float) or name in _TEXT_PARAMETERS
+
+
+def _short(value: Any) -> Any:
+    """Content as data; a file inlined as a data URI by its head only."""
+    if isinstance(value, str) and value.startswith("data:"):
+        return f"{value[:64].partition(',')[0]} ({len(value)} characters)"
+    return snapshot(value)
