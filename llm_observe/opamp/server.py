@@ -120,6 +120,11 @@ class ServerProtocol:
         self._heartbeat_offered = False
         self._custom: deque[opamp_pb2.CustomMessage] = deque()
 
+    @property
+    def beats(self) -> bool:
+        """Whether the agent was told, on this line, how often to send heartbeats."""
+        return self._heartbeat_offered
+
     # ----------------------------------------------------------------------------------- the line
 
     def line_opened(self) -> None:
@@ -138,7 +143,7 @@ class ServerProtocol:
     def forget(self) -> None:
         """Drop what is known, as after a failure to store it: the agent is asked for all again."""
         self.state = AgentState()
-        self._digest = b""
+        self.connected, self._digest = False, b""
 
     # ---------------------------------------------------------------------------------- receiving
 
