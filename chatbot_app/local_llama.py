@@ -54,11 +54,11 @@ class LoopbackOnly:
 
 
 def _allowed(headers: dict[bytes, bytes]) -> bool:
-    host = urlsplit("//" + headers.get(b"host", b"").decode("latin-1"))
     try:
-        return host.hostname in _LOOPBACK_NAMES and b"origin" not in headers
+        host = urlsplit("//" + headers.get(b"host", b"").decode("latin-1")).hostname
     except ValueError:
         return False
+    return host in _LOOPBACK_NAMES and b"origin" not in headers
 
 
 def parse(arguments: list[str] | None = None) -> tuple[int, Wishes]:

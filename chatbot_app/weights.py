@@ -27,7 +27,8 @@ except ImportError:  # Windows has no flock; there two first starts may both dow
 _CHUNK = 1024 * 1024
 _PIP_DEADLINE_S = 900
 
-Say = Callable[[str], None]
+Say = Callable[[str], object]
+"""Gets a line of progress; what it returns is ignored."""
 
 
 class WeightsError(Exception):
