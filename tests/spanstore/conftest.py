@@ -1,0 +1,3 @@
+from tests.spanstore.build import store
+
+__all__ = ["store"]
