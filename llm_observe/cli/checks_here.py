@@ -12,7 +12,7 @@ from pathlib import Path
 from llm_observe.agent.options import Options
 from llm_observe.cli.finding import Finding, broken, ok, remark, warning
 from llm_observe.settings.environment import ROWS
-from llm_observe.tracing.instrument import InstrumentorInfo
+from llm_observe.tracing.instrument import InstrumentorInfo, install, installed, uninstall
 
 OLDEST, NEWEST = (3, 11), (3, 13)
 
@@ -69,10 +69,19 @@ def libraries(instrumentors: tuple[InstrumentorInfo, ...]) -> Iterator[Finding]:
         yield remark("libraries", f"No client library that can be traced is here ({names}).")
     for info in present:
         label = f"{info.library} {info.version}".strip()
-        if info.reason:
-            yield warning("libraries", f"{label} is not traced: {info.reason}.")
-        else:
+        if info.state in {"waiting", "active"}:
             yield ok("libraries", f"{label} can be traced.")
+        else:
+            yield warning("libraries", f"{label} cannot be traced: {info.reason}.")
+
+
+def instrumentors() -> tuple[InstrumentorInfo, ...]:
+    """What instrumenting would find here; nothing is imported for it, and it is taken back."""
+    install()
+    try:
+        return installed()
+    finally:
+        uninstall()
 
 
 def variables(options: Options, environ: Mapping[str, str]) -> Iterator[Finding]:

@@ -13,7 +13,6 @@ from llm_observe.cli import checks_here, checks_there, options
 from llm_observe.cli.finding import Finding, State
 from llm_observe.cli.output import ExitCode, Format, dump, say
 from llm_observe.control.client import ControlClient
-from llm_observe.tracing.instrument import installed
 
 app = typer.Typer()
 
@@ -51,7 +50,7 @@ def examine(
     """All checks in order, from near to far."""
     yield from checks_here.python()
     yield from checks_here.packages()
-    yield from checks_here.libraries(installed())
+    yield from checks_here.libraries(checks_here.instrumentors())
     yield from checks_here.variables(here, os.environ)
     yield from checks_here.state_folder(here.state_root)
     yield from checks_there.control_plane(client, configured)
