@@ -80,7 +80,7 @@ class ClientProtocol:
         self.max_message_bytes = max_message_bytes
         self._request_uid = request_uid
         self._outbox = Outbox()
-        self._numbers = count(1)
+        self._numbers = count()
         # Uids of ours that replies under way may still carry.
         self._former_uid = b""
         self._offer_seen: bytes | None = None

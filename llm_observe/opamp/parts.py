@@ -117,11 +117,16 @@ def read_parts(message: opamp_pb2.AgentToServer) -> dict[str, Any]:
 
 
 def is_complete(message: opamp_pb2.AgentToServer) -> bool:
-    """Whether a message carries every part that the sender's capabilities promise."""
+    """Whether a message tells all there is, even to a server that never heard of its sender.
+
+    So does number 0, before which there was nothing to leave out, and any other that carries every
+    part the sender's capabilities promise.
+    """
+    if not message.HasField("agent_description"):
+        return False
     capabilities = AgentCapabilities.from_wire(message.capabilities)
-    return message.HasField("agent_description") and all(
-        message.HasField(part.field) for part in PARTS if part.agent and part.agent in capabilities
-    )
+    promised = [part for part in PARTS if part.agent and part.agent in capabilities]
+    return message.sequence_num == 0 or all(message.HasField(part.field) for part in promised)
 
 
 def missing_components(state: AgentState) -> bool:

@@ -187,7 +187,7 @@ class ServerProtocol:
             self._offering.want(at_once=True)
         elif not known and not is_complete(message):
             self._full.want(at_once=True)
-        elif describes:
+        elif describes or not known:
             self._full.fulfilled()
 
     def _fold(

@@ -18,7 +18,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import TypeGuard
 
@@ -230,15 +230,18 @@ class WebSocketClient:
 
     def _session(self) -> float | None:
         """One line from dialling to its end; returns how long the server asked to stay away."""
-        try:
-            connection = self._dial()
-        except Exception as error:  # noqa: BLE001  # names, TLS, proxies, the caller's headers
-            self._note_failure(reason(error))
-            return asked_delay(error, time.time())
-        if not self._line_up(connection):
-            connection.close()
-            return None
-        writer = threading.Thread(target=self._write, args=(connection,), daemon=True)
+        with ExitStack() as stack:
+            try:
+                connection = stack.enter_context(self._dial())
+            except Exception as error:  # noqa: BLE001  # names, TLS, proxies, the caller's headers
+                self._note_failure(reason(error))
+                return asked_delay(error, time.time())
+            return self._talk(connection) if self._line_up(connection) else None
+
+    def _talk(self, connection: ClientConnection) -> float | None:
+        writer = threading.Thread(
+            target=self._write, args=(connection,), name="llm-observe-opamp-writer", daemon=True
+        )
         try:
             self._emit(Connected())
             writer.start()
@@ -332,11 +335,14 @@ class WebSocketClient:
     # ------------------------------------------------------------------------ the writer's thread
 
     def _write(self, connection: ClientConnection) -> None:
-        with suppress(OSError, WebSocketException):  # the reader learns of it and reconnects
+        try:
             while (data := self._next_message(connection)) is not None:
                 if self._logger.isEnabledFor(logging.DEBUG):
                     self._log_message(">", data)
                 connection.send(data)
+        except (OSError, WebSocketException):
+            return  # the reader learns of it, and dials again
+        finally:
             connection.close()
 
     def _next_message(self, connection: ClientConnection) -> bytes | None:
