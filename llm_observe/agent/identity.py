@@ -34,7 +34,7 @@ def make_resource(
     service_name: str, uid: uuid.UUID, extra: Mapping[str, Any], version: str
 ) -> Resource:
     """The process's resource; ``OTEL_RESOURCE_ATTRIBUTES`` below ``extra``, our own keys on top."""
-    process = {
+    process: dict[str, Any] = {
         "host.name": socket.gethostname(),
         "os.type": platform.system().lower(),
         "process.pid": os.getpid(),

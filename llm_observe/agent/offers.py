@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from llm_observe.errors import Problem, SettingsError
-from llm_observe.settings.documents import Fragment, diff, join_path, merge, nest
+from llm_observe.settings.documents import Fragment, diff, join_path, merge, nest, without
 from llm_observe.settings.layers import (
     Layer,
     LayerValue,
@@ -75,8 +75,11 @@ def held_fragment(before: Resolved, in_force: Settings, remote: Fragment) -> dic
     layer: a restart must not loosen it again.
     """
     changed = diff(before.document, as_document(in_force))
-    tightened = {change.path: change.after for change in changed if change.after is not None}
-    return merge(remote, nest(tightened))
+    held = dict(remote)
+    for change in changed:
+        if change.after is None:
+            held = without(held, change.path)
+    return merge(held, nest({c.path: c.after for c in changed if c.after is not None}))
 
 
 def new_problems(resolved: Resolved, before: Resolved) -> list[Problem]:

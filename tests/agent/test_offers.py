@@ -66,6 +66,16 @@ def test_what_was_tightened_before_a_refusal_stays_tightened() -> None:
     assert offers.held_fragment(before, before.settings, remote) == remote
 
 
+def test_a_destination_that_went_before_a_refusal_does_not_come_back() -> None:
+    remote: dict[str, Any] = {
+        "destinations": {"a": {"endpoint": "http://a"}},
+        "sampling": {"ratio": 0.5},
+    }
+    before = resolve({Layer.REMOTE: LayerValue(remote, 1.0)})
+    in_force = build({"sampling": {"ratio": 0.5}})
+    assert offers.held_fragment(before, in_force, remote) == {"sampling": {"ratio": 0.5}}
+
+
 def test_a_destination_without_an_address_is_named() -> None:
     before = resolve({})
     after = offers.with_remote({}, {"destinations": {"a": {"timeout_s": 1.0}}}, 1.0, Limits())

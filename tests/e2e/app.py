@@ -1,0 +1,57 @@
+"""A program under observation that does what it reads on its standard input, a JSON list a line.
+
+``["call", prompt]``, ``["burst", n, prompt]``, ``["status"]``, ``["flush"]``; each is answered by
+one JSON line. Arguments: the JSON of `observe`'s keyword arguments.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import replicate
+
+import llm_observe
+
+MODEL = "meta/llama-2-7b-chat"
+
+
+def call(prompt: str) -> str:
+    return "".join(
+        map(str, replicate.stream(MODEL, input={"prompt": prompt, "max_new_tokens": 64}))
+    )
+
+
+def burst(count: int, prompt: str) -> int:
+    for number in range(count):
+        replicate.run(MODEL, input={"prompt": f"{prompt} {number}", "max_new_tokens": 8})
+    return count
+
+
+def main() -> None:
+    handle = llm_observe.observe(**json.loads(sys.argv[1]))
+
+    def status() -> dict[str, Any]:
+        found = handle.status()
+        return {
+            "connected": found.link.connected,
+            "settings": found.settings,
+            "text": str(found),
+            "instance": found.instance_id,
+            "destinations": {n: d.sent for n, d in found.destinations.items()},
+        }
+
+    verbs: dict[str, Callable[..., Any]] = {
+        "call": call,
+        "burst": burst,
+        "status": status,
+        "flush": lambda: handle.flush(10.0),
+    }
+    print(json.dumps("ready"), flush=True)
+    for line in sys.stdin:
+        verb, *arguments = json.loads(line)
+        print(json.dumps(verbs[verb](*arguments)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
