@@ -12,30 +12,44 @@ from llm_observe.spanstore.model import MalformedTelemetry
 from llm_observe.spanstore.otlp import Limits, decode_metrics, decode_traces
 from tests.spanstore.build import JSON, PROTOBUF, llm, otlp_json, pairs, request, rows, span, spans
 
+KEYS = [
+    "resourceSpans",
+    "resource",
+    "scopeSpans",
+    "spans",
+    "traceId",
+    "spanId",
+    "attributes",
+    "key",
+    "value",
+    "stringValue",
+    "startTimeUnixNano",
+    "links",
+    "resourceMetrics",
+    "scopeMetrics",
+    "metrics",
+    "sum",
+    "dataPoints",
+    "exemplars",
+    "histogram",
+]
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
     lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(
-                [
-                    "resourceSpans",
-                    "resource",
-                    "scopeSpans",
-                    "spans",
-                    "traceId",
-                    "spanId",
-                    "attributes",
-                ]
-                + ["key", "value", "stringValue", "startTimeUnixNano", "links", "resourceMetrics"]
-                + ["scopeMetrics", "metrics", "sum", "dataPoints", "exemplars", "histogram"]
-            ),
-            inner,
-            max_size=4,
-        )
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4)
     ),
     max_leaves=20,
 )
+
+
+def is_read_or_refused(body: bytes, content_type: str) -> bool:
+    for decode in (decode_traces, decode_metrics):
+        try:
+            decode(body, content_type)
+        except MalformedTelemetry as error:
+            if not str(error):
+                return False
+    return True
 
 
 @settings(deadline=None, max_examples=60)
@@ -66,12 +80,8 @@ def test_json_and_protobuf_give_the_same_rows(made: list[Span]) -> None:
 @settings(deadline=None, max_examples=200)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused_with_a_sentence(body: bytes) -> None:
-    for decode in (decode_traces, decode_metrics):
-        for content_type in (PROTOBUF, JSON):
-            try:
-                decode(body, content_type)
-            except MalformedTelemetry as error:
-                assert str(error)
+    assert is_read_or_refused(body, PROTOBUF)
+    assert is_read_or_refused(body, JSON)
 
 
 @settings(deadline=None, max_examples=200)
@@ -80,20 +90,13 @@ def test_a_damaged_request_is_read_or_refused_with_a_sentence(data: st.DataObjec
     body = bytearray(request(llm(session="s"), span(error="x")).SerializeToString())
     for _ in range(data.draw(st.integers(1, 4))):
         body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
-    try:
-        decode_traces(bytes(body[: data.draw(st.integers(0, len(body)))]), PROTOBUF)
-    except MalformedTelemetry as error:
-        assert str(error)
+    assert is_read_or_refused(bytes(body[: data.draw(st.integers(0, len(body)))]), PROTOBUF)
 
 
 @settings(deadline=None, max_examples=200)
 @given(json_values)
 def test_any_json_is_read_or_refused_with_a_sentence(document: Any) -> None:
-    for decode in (decode_traces, decode_metrics):
-        try:
-            decode(json.dumps(document).encode(), JSON)
-        except MalformedTelemetry as error:
-            assert str(error)
+    assert is_read_or_refused(json.dumps(document).encode(), JSON)
 
 
 @pytest.mark.parametrize(
