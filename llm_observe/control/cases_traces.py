@@ -36,6 +36,8 @@ class TraceCases:
     _reader: Reading
     _store: Writing
     _bus: Bus
+    intakes: int = 0
+    """How often something was committed to the span store."""
 
     async def traces(
         self, where: TraceFilter | None = None, *, limit: int = 50, cursor: str | None = None
@@ -104,6 +106,7 @@ class TraceCases:
 
     def traces_changed(self) -> None:
         """Spans or metrics were committed; called on the event loop."""
+        self.intakes += 1
         self._bus.publish(Notice("traces"))
 
 

@@ -41,6 +41,11 @@ FIRST_KEYS = (
 key is sent to an agent of another schema only if it reports that key as being in force."""
 
 
+MAX_DEPTH = 12
+"""How deep a document may be nested, far beyond any key of ours."""
+MAX_PATH = 1024
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """The merged document of all scopes that match, and the newest version in it."""
@@ -76,10 +81,11 @@ def edited(current: Fragment, edit: Edit) -> dict[str, Any]:
     """The document after an edit; not yet validated.
 
     Raises:
-        SettingsError: A path to unset that is not set here, or an empty path.
+        SettingsError: A path to unset that is not set here, an empty path, too deep a nesting.
     """
     document = dict(current if edit.document is None else edit.document)
-    problems = list(_path_problems(document, edit))
+    problems = [*_depth_problems(document, *edit.set.values())]
+    problems = problems or [*_path_problems(document, edit)]
     if problems:
         raise SettingsError(problems)
     for path in edit.unset:
@@ -97,9 +103,27 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
+def _depth_problems(*values: Any) -> Iterator[Problem]:
+    """Found level by level, so that a hostile document cannot exhaust the stack."""
+    level = list(values)
+    for _ in range(MAX_DEPTH):
+        level = [child for value in level for child in _children(value)]
+    if level:
+        yield Problem("", "a deeper nesting", f"at most {MAX_DEPTH} levels")
+
+
+def _children(value: Any) -> Iterable[Any]:
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, list | tuple) else ()
+
+
 def _path_problems(document: Fragment, edit: Edit) -> Iterator[Problem]:
     for path in [*edit.set, *edit.unset]:
-        if not all(split_path(path)):
+        names = split_path(path)
+        if len(path) > MAX_PATH or len(names) > MAX_DEPTH:
+            yield Problem(path[:80], "a longer path", f"at most {MAX_DEPTH} names")
+        elif not all(names):
             yield Problem(path, "an empty name", "names separated by dots, as in sampling.ratio")
     known = flatten(document)
     for path in edit.unset:

@@ -37,6 +37,8 @@ _ACK_STATES = {
     ConfigState.APPLYING: AckState.APPLYING,
     ConfigState.FAILED: AckState.FAILED,
 }
+GOODBYE = "the agent disconnected"
+"""How `llm_observe.opamp.server` calls an ``agent_disconnect`` message."""
 ERROR_CHARS = 16_384
 """How much of an error message is kept."""
 
@@ -105,7 +107,7 @@ def _disconnected(record: AgentRecord, gone: AgentDisconnected, now: float) -> A
 
 def is_goodbye(reason: str) -> bool:
     """Whether the agent left in good order (OpAMP, "AgentDisconnect")."""
-    return "goodbye" in reason
+    return reason == GOODBYE
 
 
 def _reported(record: AgentRecord, event: StatusReported, now: float) -> AgentRecord:

@@ -461,6 +461,17 @@ class StatusView:
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """How busy the server is, counted since it started; ``waiting`` and ``watchers`` are now."""
+
+    writes: int
+    commits: int
+    waiting: int
+    intakes: int
+    watchers: int
+
+
+@dataclass(frozen=True, slots=True)
 class AuditRow:
     """Who did what to which object."""
 

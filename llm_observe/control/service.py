@@ -92,6 +92,16 @@ class Service(SettingsCases, FleetCases, TraceCases, TokenCases):
         await self._storage.close()
         self._reader.close()
 
+    @property
+    def clock(self) -> Callable[[], float]:
+        """The clock of this server, in Unix seconds."""
+        return self._clock
+
+    def load(self) -> model.Load:
+        """How busy the server is."""
+        writer = self._storage.writer
+        return model.Load(writer.jobs, writer.commits, writer.waiting, self.intakes, len(self._bus))
+
     def changes(self) -> Watcher:
         """Notices from now on, until the server stops. Coalesced: none is lost in meaning."""
         return self._bus.watch()
