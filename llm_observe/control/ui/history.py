@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from llm_observe.control.door import ACTOR
 from llm_observe.control.model import Edit, ProgressState, VersionDetail
 from llm_observe.control.ui.forms import MAX_COMMENT, as_yaml
 from llm_observe.control.ui.site import Site
@@ -84,7 +85,7 @@ class History:
         form = await request.form()
         result = await self._site.service.undo(
             _number(request),
-            author=str(form.get("author") or "").strip()[:100],
+            author=request.scope.get(ACTOR) or str(form.get("author") or "").strip()[:100],
             comment=str(form.get("comment") or "").strip()[:MAX_COMMENT],
         )
         return RedirectResponse(f"/history/{result.version}", status_code=303)

@@ -18,7 +18,7 @@ TURNS = 25
 """Turns of a conversation on one page, each read with its content."""
 
 
-class Sessions:
+class SessionPages:
     """Handlers of the session pages."""
 
     def __init__(self, site: Site) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,11 +17,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from llm_observe.control.door import ACTOR
 from llm_observe.control.model import AgentSummary, Edit, Progress, SettingsView, Skipped
 from llm_observe.control.ui import forms
 from llm_observe.control.ui.history import FINAL
 from llm_observe.control.ui.site import Site
 from llm_observe.errors import Conflict, NotFound, Problem, SettingsError
+from llm_observe.settings.documents import join_path
 
 EDITS: Mapping[str, Callable[[FormData, SettingsView], Edit]] = {
     "sampling": forms.sampling,
@@ -67,7 +69,7 @@ class SettingsPages:
         """Check a form; then store and offer it, or show what is wrong, or ask first."""
         base, form = await self._view(request), await request.form()
         try:
-            edit = self._edit(form, base)
+            edit = signed(request, self._edit(form, base))
             preview = await self._site.service.preview(edit)
         except SettingsError as error:
             return await self._page(request, base, 422, wrong=_wrong(form, error))
@@ -121,7 +123,9 @@ class SettingsPages:
             levels=forms.LEVELS,
             destinations=_destinations(view, wrong),
             text=_text(view, wrong),
+            blank=forms.DestinationForm(),
             value_at=forms.value_at,
+            path_of=_path,
             wrong=wrong,
             notice=notice,
             in_force=await self._in_force(view),
@@ -173,6 +177,12 @@ class SettingsPages:
         return sorted((name, end) for name, end in found.items() if name not in known)
 
 
+def signed(request: Request, edit: Edit) -> Edit:
+    """The edit under the name of who signed in; a typed name counts where nobody had to."""
+    actor = request.scope.get(ACTOR)
+    return replace(edit, author=actor) if actor else edit
+
+
 def _wrong(form: FormData, error: SettingsError) -> forms.Wrong:
     kind = str(form.get("form") or "")
     typed: dict[str, Any] = {name: str(form.get(name) or "") for name in _KEPT}
@@ -200,6 +210,11 @@ def _text(view: SettingsView, wrong: forms.Wrong | None) -> str:
     if wrong is not None and wrong.form == "text":
         return str(wrong.typed["text"])
     return forms.as_yaml(view.document)
+
+
+def _path(*names: str) -> str:
+    """The path of a key, with names that hold a dot escaped."""
+    return join_path(names)
 
 
 def _fields(form: FormData) -> Iterator[tuple[str, str]]:

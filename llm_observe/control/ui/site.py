@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from llm_observe.control.door import ACTOR
 from llm_observe.control.model import AgentSummary, StatusView
 from llm_observe.control.service import Service
 from llm_observe.control.ui.templating import Templates
@@ -56,8 +57,9 @@ class Site:
     ) -> HTMLResponse:
         """A whole page, with its frame."""
         shell = await self.shell()
+        actor = request.scope.get(ACTOR, "")
         return self._templates.page(
-            request, name, status, shell=shell, version=shell.status.version, **context
+            request, name, status, shell=shell, version=shell.status.version, actor=actor, **context
         )
 
     def bare(
