@@ -8,7 +8,6 @@ from contextlib import closing
 
 import httpx
 import streamlit as st
-from replicate.client import Client
 
 import llm_observe
 from chatbot_app import observed
@@ -16,6 +15,7 @@ from chatbot_app.conversation import (
     LONGEST_QUESTION,
     MODELS,
     Backend,
+    Connection,
     Conversation,
     LocalModel,
     Parameters,
@@ -28,7 +28,6 @@ from chatbot_app.conversation import (
 )
 
 _AVATARS = {"user": "🧑‍💻", "assistant": "🦙"}
-_TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 _HOLD_ON = "The answer was stopped."
 
 
@@ -47,16 +46,22 @@ def what_answers(base_url: str) -> LocalModel | None:
         return local_model(base_url, client)
 
 
-@st.cache_resource(max_entries=32)
-def client_for(base_url: str, token: str) -> Client:
-    """One client per server and key, with its connections; Streamlit keeps only a digest of these."""
-    return Client(token, base_url=base_url, timeout=_TIMEOUT)
-
-
 def conversation() -> Conversation:
     """The chat of this browser session."""
     chat: Conversation = st.session_state.setdefault("conversation", Conversation())
     return chat
+
+
+def connection(backend: Backend) -> Connection:
+    """This browser session's connection: a key is never shared with another session."""
+    held: Connection | None = st.session_state.get("connection")
+    if held is not None and held.backend == backend:
+        return held
+    if held is not None:
+        held.close()
+    fresh = Connection(backend)
+    st.session_state["connection"] = fresh
+    return fresh
 
 
 def clear() -> None:
@@ -159,10 +164,9 @@ def kept(chat: Conversation, backend: Backend, parameters: Parameters) -> Genera
     """The answer's text; what came of it stays in the chat, also when it is broken off."""
     said: list[str] = []
     note = _HOLD_ON
-    client = client_for(backend.base_url, backend.token or "local")
     model_input = chat.model_input(parameters, backend.context_tokens)
     try:
-        for text in answer(client, parameters.model, model_input):
+        for text in answer(connection(backend).client, parameters.model, model_input):
             said.append(text)
             yield text
         note = ""

@@ -11,6 +11,7 @@ from urllib.parse import urlencode, urlsplit
 from uuid import uuid4
 
 import httpx
+from replicate.client import Client
 from replicate.exceptions import ModelError, ReplicateError
 
 GREETING = "How may I assist you today?"
@@ -68,6 +69,28 @@ def choose_backend(environment: Mapping[str, str], typed: str = "") -> Backend:
     if typed.strip():
         return Backend(REPLICATE_URL, typed.strip(), "typed")
     return Backend(base_url or LOCAL_URL, None, "none")
+
+
+class Connection:
+    """A client of the backend's, with its connections.
+
+    It outlives the single answer: what only the server knows about an answer is fetched through
+    it afterwards.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self._transport = httpx.HTTPTransport()
+        self.client = Client(
+            backend.token or "local",
+            base_url=backend.base_url,
+            timeout=httpx.Timeout(60.0, connect=5.0),
+            transport=self._transport,
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
