@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,16 +38,12 @@ def apply(
     Exit code with --wait: 0 every matched agent acknowledged, 1 one refused, 2 time-out.
     """
     document = read_document(file)
-    manner = Manner(service, wait, options.seconds(timeout), yes, output)
+    manner = Manner(wait, options.seconds(timeout), yes, output)
     with options.connect(server, token) as client:
-        return publish(
-            client,
-            manner,
-            after=lambda _: document,
-            send=lambda: client.replace(
-                document, service=service, comment=comment, author=options.author()
-            ),
+        change = partial(
+            client.replace, document, service=service, comment=comment, author=options.author()
         )
+        return publish(client, manner, partial(change, dry_run=True), change)
 
 
 def read_document(file: str) -> dict[str, Any]:

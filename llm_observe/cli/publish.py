@@ -14,15 +14,12 @@ from rich.text import Text
 from llm_observe.cli.output import ExitCode, Format, clean, console, dump, note, say, table
 from llm_observe.control.client import FINAL_STATES, ControlClient, Json
 from llm_observe.errors import SettingsError
-from llm_observe.settings.documents import Fragment, flatten
-from llm_observe.settings.model import Capture, CaptureLevel
 
 
 @dataclass(frozen=True, slots=True)
 class Manner:
     """How a change is published."""
 
-    service: str | None
     wait: bool
     timeout_s: float
     yes: bool
@@ -30,46 +27,36 @@ class Manner:
 
 
 def publish(
-    client: ControlClient, manner: Manner, after: Callable[[Fragment], Fragment], send: Callable[[], Json]
-) -> int:  # fmt: skip
+    client: ControlClient, manner: Manner, preview: Callable[[], Json], send: Callable[[], Json]
+) -> int:
     """Publish a change and return the exit code.
 
     Args:
         client: The control plane.
         manner: Where to, whether to wait, how to print.
-        after: The scope's document as it is to what it will be; called only where needed.
+        preview: Says what the change would do, without doing it.
         send: Makes the new version.
     """
-    if not manner.yes:
-        _ask(client, manner.service, after)
     try:
+        if not manner.yes:
+            _ask(preview())
         answer = send()
     except SettingsError as error:
         return _refused(error, manner.form)
     if manner.form is Format.TABLE:
         show_version(answer)
-    if not manner.wait:
+    if not manner.wait or answer["version"] is None:
         return _sent(answer, manner.form)
     return _awaited(client, answer, manner)
 
 
-def level_in(document: Fragment) -> CaptureLevel | None:
-    """The capture level that a fragment asks for, if it has a readable opinion."""
-    try:
-        return CaptureLevel(flatten(document)["capture.level"])
-    except (KeyError, ValueError):
-        return None
-
-
-def _ask(client: ControlClient, service: str | None, after: Callable[[Fragment], Fragment]) -> None:
+def _ask(preview: Json) -> None:
     """Ask before more is recorded. Without a terminal nobody can be asked: it is only said."""
-    base = level_in(client.settings(None)["document"]) if service else None
-    base = base or Capture().level
-    document = client.settings(service)["document"]
-    before, wanted = level_in(document) or base, level_in(after(document)) or base
-    if wanted.rank <= before.rank:
+    if not preview.get("loosens_capture"):
         return
-    note(f"This records more than before: capture.level {before} → {wanted}.")
+    note(f"More is recorded than before, by {counted(len(preview.get('agents') or []))}.")
+    for change in preview.get("changes") or []:
+        note(f"  {change['path']}: {shown(change['before'])} → {shown(change['after'])}")
     if sys.stdin.isatty() and sys.stderr.isatty():
         typer.confirm("Go on?", abort=True, err=True)
 
@@ -90,11 +77,12 @@ def _refused(error: SettingsError, form: Format) -> int:
 def show_version(answer: Json) -> None:
     """What a new version changes, and for whom."""
     scope = answer.get("service") or "all services"
+    if not answer.get("changes"):
+        say(f"Nothing differs from what is wanted of {scope} already.")
+        return
     say(f"Version {answer['version']} for {scope}:")
     for change in answer.get("changes") or []:
         say(f"  {change['path']}: {shown(change['before'])} → {shown(change['after'])}")
-    if not answer.get("changes"):
-        say("  nothing differs from before")
     for skipped in answer.get("skipped") or []:
         say(f"  not sent to {skipped['uid']}: {skipped['reason']}")
 

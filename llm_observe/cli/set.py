@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +11,7 @@ from llm_observe.cli import options
 from llm_observe.cli.output import Format
 from llm_observe.cli.publish import Manner, publish
 from llm_observe.errors import Problem, SettingsError
-from llm_observe.settings.documents import Fragment, split_path, with_value, without
+from llm_observe.settings.documents import split_path
 from llm_observe.settings.schema import parse
 
 app = typer.Typer()
@@ -42,20 +43,16 @@ def set_(
     Exit code with --wait: 0 every matched agent acknowledged, 1 one refused, 2 time-out.
     """
     values, gone = assigned(assignments or []), tuple(unset or ())
-    manner = Manner(service, wait, options.seconds(timeout), yes, output)
-    with options.connect(server, token) as client:
-        return (
-            publish(
-                client,
-                manner,
-                after=lambda document: changed(document, values, gone),
-                send=lambda: client.change(
-                    values, gone, service=service, comment=comment, author=options.author()
-                ),
-            )
-            if values or gone
-            else _nothing()
+    if not values and not gone:
+        raise typer.BadParameter(
+            "Give PATH=VALUE or --unset PATH. See: llm-observe settings schema."
         )
+    manner = Manner(wait, options.seconds(timeout), yes, output)
+    with options.connect(server, token) as client:
+        change = partial(
+            client.change, values, gone, service=service, comment=comment, author=options.author()
+        )
+        return publish(client, manner, partial(change, dry_run=True), change)
 
 
 def assigned(assignments: list[str]) -> dict[str, Any]:
@@ -90,16 +87,3 @@ def scalar(path: str, text: str) -> Any:
     if document.keys() != {"value"} or document["value"] is None:
         raise SettingsError([Problem(path, repr(text), "a value; to have no opinion use --unset")])
     return document["value"]
-
-
-def changed(document: Fragment, values: Fragment, unset: tuple[str, ...]) -> Fragment:
-    """The document as it will be."""
-    for path in unset:
-        document = without(document, path)
-    for path, value in values.items():
-        document = with_value(document, path, value)
-    return document
-
-
-def _nothing() -> int:
-    raise typer.BadParameter("Give PATH=VALUE or --unset PATH. See: llm-observe settings schema.")

@@ -36,14 +36,17 @@ def undo(
     """
     with options.connect(server, token) as client:
         undone = _found(client, version, service)
-        manner = Manner(undone.get("service"), wait, options.seconds(timeout), yes, output)
+        scope = undone.get("service")
+        manner = Manner(wait, options.seconds(timeout), yes, output)
         return publish(
             client,
             manner,
-            after=lambda document: turned_back(document, undone["changes"]),
-            send=lambda: client.undo(
-                undone["version"], service=undone.get("service"), author=options.author()
+            preview=lambda: client.replace(
+                turned_back(client.settings(scope)["document"], undone["changes"]),
+                service=scope,
+                dry_run=True,
             ),
+            send=lambda: client.undo(undone["version"], service=scope, author=options.author()),
         )
 
 

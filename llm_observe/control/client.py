@@ -96,20 +96,31 @@ class ControlClient:
         service: str | None = None,
         comment: str = "",
         author: str = "",
+        dry_run: bool = False,
     ) -> Json:
-        """Merge values by path into the desired settings: a new version."""
+        """Merge values by path into the desired settings: a new version.
+
+        With ``dry_run`` nothing is stored or sent: the answer says what would happen.
+        """
         body = {
             "service": service, "set": dict(values), "unset": list(unset),
-            "comment": comment, "author": author,
+            "comment": comment, "author": author, "dry_run": dry_run,
         }  # fmt: skip
         return self._wire.object("PATCH", "/settings", body=body)
 
     def replace(
-        self, document: Mapping[str, Any], *, service: str | None = None, comment: str = "", author: str = ""
-    ) -> Json:  # fmt: skip
-        """Replace the desired settings by a document: a new version."""
+        self,
+        document: Mapping[str, Any],
+        *,
+        service: str | None = None,
+        comment: str = "",
+        author: str = "",
+        dry_run: bool = False,
+    ) -> Json:
+        """Replace the desired settings by a document: a new version, or as `change` a preview."""
         body = {
-            "service": service, "document": dict(document), "comment": comment, "author": author,
+            "service": service, "document": dict(document),
+            "comment": comment, "author": author, "dry_run": dry_run,
         }  # fmt: skip
         return self._wire.object("PUT", "/settings", body=body)
 
@@ -154,15 +165,15 @@ class ControlClient:
 
     def trace(self, trace_id: str) -> list[Json]:
         """The spans of one trace, with their payload."""
-        return self._wire.list("GET", f"/traces/{part(trace_id)}")
+        return list(self._wire.object("GET", f"/traces/{part(trace_id)}")["spans"])
 
     def span_pages(self, **filters: Any) -> Iterator[Json]:
         """Pages of span rows as they arrive: ``items``, ``next``, and ``total`` where known."""
         return self._wire.whole_pages("/spans", filters)
 
-    def series(self, metric: str, **filters: Any) -> Any:
-        """One metric over time; from metrics, so sampling does not bend it."""
-        return self._wire.call("GET", "/series", params={"metric": metric, **filters})
+    def series(self, metric: str, **filters: Any) -> list[Json]:
+        """One metric over time, a line per label; from metrics, so sampling does not bend it."""
+        return self._wire.list("GET", "/series", params={"metric": metric, **filters})
 
     def facets(self) -> Json:
         """The services, models and sessions that spans are from."""

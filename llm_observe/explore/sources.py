@@ -68,7 +68,7 @@ class Remote:
 
     def traces(self, filters: Json, limit: int) -> Iterator[Json]:
         """See `Source`."""
-        found = self._client.traces(**filters, limit=min(limit, 100))
+        found = self._client.traces(**filters, limit=min(limit, 500))
         for _, trace in zip(range(limit), found, strict=False):
             yield trace
 
@@ -76,8 +76,7 @@ class Remote:
         """See `Source`."""
         asked = {**query, "step": query["step_s"]}
         del asked["step_s"]
-        answer = self._client.series(**asked)
-        return list(answer["items"] if isinstance(answer, dict) else answer)
+        return self._client.series(**asked)
 
     def close(self) -> None:
         """See `Source`."""

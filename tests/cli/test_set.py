@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from llm_observe.cli.options import seconds
-from llm_observe.cli.set import assigned, changed
+from llm_observe.cli.set import assigned
 from llm_observe.cli.undo import turned_back
 from llm_observe.errors import SettingsError
 
@@ -43,13 +43,6 @@ def test_what_is_no_value_is_refused_with_its_path(text: str) -> None:
 def test_what_is_no_assignment_is_wrong_usage(texts: list[str]) -> None:
     with pytest.raises(typer.BadParameter):
         assigned(texts)
-
-
-def test_the_document_as_it_will_be() -> None:
-    before = {"sampling": {"ratio": 1.0}, "capture": {"level": "full"}}
-    assert changed(before, {"sampling.ratio": 0.5}, ("capture.level",)) == {
-        "sampling": {"ratio": 0.5}
-    }
 
 
 def test_taking_changes_back_restores_and_removes() -> None:

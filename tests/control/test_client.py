@@ -148,7 +148,7 @@ def test_a_change_is_sent_as_the_api_wants_it() -> None:
         assert (request.method, request.url.path) == ("PATCH", "/api/v1/settings")
         assert json.loads(request.content) == {
             "service": "shop", "set": {"capture.level": "off"}, "unset": ["sampling.ratio"],
-            "comment": "why", "author": "ada",
+            "comment": "why", "author": "ada", "dry_run": False,
         }  # fmt: skip
         return httpx.Response(201, json={"version": 7})
 
