@@ -140,11 +140,14 @@ PROMOTED: dict[str, tuple[str, ...]] = {
     "kind": (SPAN_KIND, "traceloop.span.kind", "langfuse.observation.type"),
     "operation": (OPERATION, "llm.request.type"),
     "provider": ("gen_ai.provider.name", OI.LLM_PROVIDER, "gen_ai.system"),
+    # The request's model is what the user chose; the response's may carry a date.
     "model": (
-        "gen_ai.response.model",
-        OI.LLM_MODEL_NAME,
         "gen_ai.request.model",
+        OI.LLM_REQUEST_MODEL_NAME,
+        OI.LLM_MODEL_NAME,
+        "gen_ai.response.model",
         OI.EMBEDDING_MODEL_NAME,
+        "reranker.model_name",
         "langfuse.observation.model.name",
         "model_name",
     ),

@@ -57,7 +57,7 @@ _IBANS = (
     "SD18 SE24 SI19 SK24 SM27 SO23 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20 YE30"
 )
 _IBAN_LENGTHS = {code[:2]: int(code[2:]) for code in _IBANS.split()}
-_CARD = re.compile(r"(?:3[04-689]|4|5[0-8]|6|2[2-7])\d+")
+_CARD = re.compile(r"(?:3[04-9]|4|5[0-8]|6|2[2-7])\d+")
 
 
 def _matches(pattern: re.Pattern[str], group: int = 0) -> Callable[[str], Iterator[Span]]:
@@ -96,6 +96,8 @@ def _cards_in(groups: list[tuple[str, int, int]]) -> Iterator[Span]:
 
 
 def _card_from(groups: list[tuple[str, int, int]], first: int) -> int | None:
+    if groups[first][0][0] not in "23456":
+        return None
     digits = ""
     for last in range(first, min(first + 19, len(groups))):
         digits += groups[last][0]

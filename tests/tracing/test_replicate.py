@@ -243,7 +243,7 @@ def test_a_fetch_that_fails_is_not_repeated_and_leaves_the_estimate(
 
 def test_a_stream_that_is_never_stepped_is_no_call(recorder: KeepingRecorder) -> None:
     api = ReplicateAPI()
-    events = api.client().stream(MODEL, input=PROMPT)
+    events: Any = api.client().stream(MODEL, input=PROMPT)
     events.close()
     del events
     assert (recorder.started, api.requests) == (0, [])
@@ -423,7 +423,7 @@ def test_a_megabyte_of_prompt_and_200_messages(recorder: KeepingRecorder) -> Non
 
 def test_later_changes_by_the_caller_do_not_reach_the_call(recorder: KeepingRecorder) -> None:
     given: dict[str, Any] = PROMPT | {"extra": ["a"]}
-    value = ReplicateAPI().client().run(MODEL, input=given)
+    value: Any = ReplicateAPI().client().run(MODEL, input=given)
     given["extra"].append("b")
     given["temperature"] = 0.1
     value.append("more")

@@ -1,0 +1,114 @@
+import pytest
+
+from llm_observe.policy.detectors import DETECTORS, luhn
+from llm_observe.policy.redaction import redact_text
+
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N"
+PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nAAA=\n-----END RSA PRIVATE KEY-----"
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("mail joe@example.com.", "mail [email]."),
+        ("<Joe.O'Neil+x@mail.example.co.uk>", "<[email]>"),
+        ("jörg@müller.de", "[email]"),
+        (f"{'a' * 80}@example.com", "[email]"),
+        ("call +49 30 1234567 now", "call [phone] now"),
+        ("call +1-555-123-4567", "call [phone]"),
+        ("(555) 123-4567", "[phone]"),
+        ("555-123-4567", "[phone]"),
+        ("0049 30 123456", "[phone]"),
+        ("030/1234567", "[phone]"),
+        ("01 23 45 67 89", "[phone]"),
+        ("card 4111 1111 1111 1111!", "card [card]!"),
+        ("4111-1111-1111-1111", "[card]"),
+        ("378282246310005", "[card]"),
+        ("order 12 4111 1111 1111 1111 34", "order 12 [card] 34"),
+        ("4111111111111111 5555555555554444", "[card] [card]"),
+        ("IBAN DE89 3704 0044 0532 0130 00 AND more", "IBAN [iban] AND more"),
+        ("gb82west12345698765432", "[iban]"),
+        ("from 10.0.0.1, to 192.168.100.200.", "from [ip], to [ip]."),
+        ("at 2001:db8::8a2e:370:7334 today", "at [ip] today"),
+        ("at fe80:0:0:0:1:2:3:4.", "at [ip]."),
+        ("::ffff:192.0.2.128", "[ip]"),
+        ("key sk-proj-abcdefghijklmnop1234", "key [secret]"),
+        ("r8_abcdefghijklmnop1234567890ABCDEFGHIJKLM", "[secret]"),
+        ("hf_abcdefghijklmnop1234", "[secret]"),
+        ("ghp_abcdefghijklmnop1234567890abcdefghij", "[secret]"),
+        ("AKIAIOSFODNN7EXAMPLE", "[secret]"),
+        ("Authorization: Bearer abcdef.ghijkl-mnopqr=", "Authorization: Bearer [secret]"),
+        ("password=hunter2!", "password=[secret]"),
+        ('"api_key": "abc123def456"', '"api_key": "[secret]"'),
+        (f"token {JWT}.", "token [secret]."),
+        (f"a {PEM} b", "a [secret] b"),
+        ("-----BEGIN PRIVATE KEY-----\nMIIE cut off", "[secret]"),
+    ],
+)
+def test_it_is_found(text: str, masked: str) -> None:
+    assert redact_text(text) == masked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "on 2024-11-24 at 12:30:45",
+        "3.14159 and 1,000,000 and 1234567890",
+        "4111 1111 1111 1112",  # the check digit is wrong
+        "DE88 3704 0044 0532 0130 00",  # so are these
+        "order 1700000000000000001",
+        "std::vector and a::b",
+        "300.1.2.3",
+        "e-mail me @home",
+        "task-force and risk-averse",
+        "meta/llama-2-7b-chat:02e509c789964a7ea8736978a43525956ef40397be9033abf9fd2badfe68c9e3",
+        "The password is long.",
+        "temperature 0.75, top_p 0.9, top_k 50",
+        "",
+    ],
+)
+def test_it_is_left_alone(text: str) -> None:
+    assert redact_text(text) == text
+
+
+N = 400_000
+HOSTILE = {
+    "one run": "a" * N,
+    "at signs": "a@" * N,
+    "at sign, labels": "a@" + "b." * N,
+    "dots": "a." * N,
+    "digits": "1" * N,
+    "digits apart": "1 " * N,
+    "cards": "4111 " * N,
+    "phones": "+1-" * N,
+    "brackets": "(0" * N,
+    "colons": ":1" * N,
+    "double colons": "::" * N,
+    "addresses": "1." * N,
+    "ibans": "DE89 " * N,
+    "ibans without blanks": "DE89" * N,
+    "keys": "sk-" * N,
+    "keys of digits": "sk-a1-" * N,
+    "jwt": "eyJaaaaaa." * (N // 5),
+    "jwt heads": "eyJ" * N,
+    "pem heads": "-----BEGIN PRIVATE KEY----- " * (N // 20),
+    "pem dashes": "-" * N,
+    "bearer": "bearer " * N,
+    "bearer blanks": "bearer" + " " * N,
+    "names": "password" * N,
+    "names, blanks": ("password" + " " * 50) * (N // 50),
+    "names, signs": "secret=" * N,
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_text_takes_no_more_than_linear_time(text: str) -> None:
+    """A quadratic detector would need more than 10**11 steps here and never come back."""
+    for detector in DETECTORS:
+        for _ in detector.find(text):
+            pass
+
+
+def test_luhn() -> None:
+    assert luhn("79927398713")
+    assert not any(luhn(f"7992739871{d}") for d in "012456789")

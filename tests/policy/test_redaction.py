@@ -1,0 +1,97 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_observe.policy.redaction import redact, redact_text
+
+MAIL = "joe@example.com"
+
+
+def test_strings_inside_nested_values_are_masked_and_the_rest_stays() -> None:
+    value = {"a": [f"to {MAIL}", 1, 2.5, None, True], "b": {"c": (MAIL,)}}
+    assert redact(value) == {"a": ["to [email]", 1, 2.5, None, True], "b": {"c": ("[email]",)}}
+
+
+def test_json_text_stays_json_of_the_same_shape() -> None:
+    text = json.dumps([{"role": "user", "parts": [{"type": "text", "content": f"I am {MAIL}"}]}])
+    assert json.loads(redact(text)) == [
+        {"role": "user", "parts": [{"type": "text", "content": "I am [email]"}]}
+    ]
+
+
+def test_escapes_in_json_hide_nothing() -> None:
+    assert redact('{"a": "joe\\u0040example.com"}') == '{"a": "[email]"}'
+
+
+def test_json_inside_json_is_opened() -> None:
+    inner = json.dumps({"to": MAIL})
+    assert redact(json.dumps({"arguments": inner})) == json.dumps(
+        {"arguments": '{"to": "[email]"}'}
+    )
+
+
+def test_json_without_a_find_keeps_its_very_text() -> None:
+    text = '{"a":1,   "b" : [ "x" ]}'
+    assert redact(text) is text
+
+
+def test_names_are_masked_and_stay_apart() -> None:
+    assert redact({MAIL: 1, "ann@example.com": 2}) == {"[email]": 1, "[email]#1": 2}
+
+
+def test_a_card_written_as_a_number_is_masked() -> None:
+    assert redact({"card": 4111111111111111, "n": 7}) == {"card": "[card]", "n": 7}
+
+
+def test_text_in_bytes_is_masked_and_other_bytes_are_refused() -> None:
+    assert redact(MAIL.encode()) == b"[email]"
+    with pytest.raises(UnicodeDecodeError):
+        redact(b"\xff\xfe\x00")
+
+
+def test_what_cannot_be_walked_is_refused() -> None:
+    with pytest.raises(TypeError, match="cannot redact object"):
+        redact([object()])
+    deep: Any = "x"
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(RecursionError):
+        redact(deep)
+    with pytest.raises(RecursionError):
+        redact("[" * 100_000 + "]" * 100_000)
+    while isinstance(deep, list):  # taken apart step by step: so deep a value cannot be freed whole
+        deep = deep.pop()
+
+
+def test_overlapping_finds_become_one() -> None:
+    assert redact_text(f"password={MAIL}") == "password=[secret]"
+
+
+def test_the_order_of_finds_is_the_order_of_the_text() -> None:
+    assert redact_text(f"{MAIL} 10.0.0.1 {MAIL}") == "[email] [ip] [email]"
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(json_values)
+def test_redacting_twice_changes_nothing_more(value: Any) -> None:
+    once = redact(value)
+    assert redact(once) == once
+
+
+def _without(value: Any, secret: str) -> bool:
+    return secret not in json.dumps(value, ensure_ascii=False)
+
+
+@given(json_values, st.sampled_from([MAIL, "4111 1111 1111 1111", "r8_abcdefghijklmnop12345678"]))
+def test_a_planted_secret_never_survives_at_any_depth(value: Any, secret: str) -> None:
+    planted = {"a": [value, {"b": f"see {secret} ok"}], "json": json.dumps([value, secret])}
+    assert _without(redact(planted), secret)
