@@ -80,7 +80,7 @@ class Intake:
 
     def flush(self, deadline: float) -> bool:
         """Hand on all that was put so far, and the metrics of it; False when time ran out."""
-        if self._thread is None and not self._queue.qsize():
+        if self._stopped or (self._thread is None and not self._queue.qsize()):
             return True
         marker = Marker()
         self.start()
