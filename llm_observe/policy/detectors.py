@@ -42,7 +42,7 @@ _NAMED = re.compile(
 _PREFIXED = re.compile(
     r"(?<![A-Za-z0-9])(?:"
     r"(?:sk|pk|rk)[-_](?:[a-z0-9]{2,10}[-_]){0,3}[A-Za-z0-9_-]{16,}+"
-    r"|(?:r8|hf|gh[pousr]|npm|lmo)_[A-Za-z0-9]{16,}+|github_pat_\w{20,}+|gsk_\w{20,}+"
+    r"|(?:r8|hf|gh[pousr]|npm)_[A-Za-z0-9]{16,}+|llmo_[\w-]{16,}+|github_pat_\w{20,}+|gsk_\w{20,}+"
     r"|glpat-[\w-]{16,}+|xox[abeoprs]-[\w-]{10,}+|pypi-[\w-]{20,}+|xai-[\w-]{20,}+"
     r"|A(?:KIA|SIA)[A-Z0-9]{16}(?![A-Z0-9])|AIza[\w-]{35}|ya29\.[\w-]{20,}+"
     r"|SG\.[\w-]{16,}+\.[\w-]{16,}+)"

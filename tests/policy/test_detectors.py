@@ -36,6 +36,7 @@ PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nAAA=\n-----END RSA PRIVATE KEY--
         ("r8_abcdefghijklmnop1234567890ABCDEFGHIJKLM", "[secret]"),
         ("hf_abcdefghijklmnop1234", "[secret]"),
         ("ghp_abcdefghijklmnop1234567890abcdefghij", "[secret]"),
+        ("llmo_ingest_abc-DEF_0123456789", "[secret]"),
         ("AKIAIOSFODNN7EXAMPLE", "[secret]"),
         ("Authorization: Bearer abcdef.ghijkl-mnopqr=", "Authorization: Bearer [secret]"),
         ("password=hunter2!", "password=[secret]"),
