@@ -21,13 +21,21 @@ PACKAGES = (
     "websockets",
 )  # fmt: skip
 
-OWN_VARIABLES = (
-    "LLM_OBSERVE_SERVER", "LLM_OBSERVE_TOKEN", "LLM_OBSERVE_ADMIN_TOKEN", "LLM_OBSERVE_STATE_DIR",
-    "LLM_OBSERVE_LIMIT_CAPTURE_LEVEL", "LLM_OBSERVE_LIMIT_DESTINATION_HOSTS",
-    "LLM_OBSERVE_LIMIT_REMOTE_KEYS", "OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES",
-    "OTEL_METRIC_EXPORT_INTERVAL", "OTEL_SDK_DISABLED", "OTEL_TRACES_SAMPLER_ARG",
-)  # fmt: skip
-"""Variables that are read but set no key of the settings document."""
+OWN_VARIABLES = {
+    "LLM_OBSERVE_SERVER": "Address of the control plane, for apps, the command line and notebooks.",
+    "LLM_OBSERVE_TOKEN": "Ingest token of an app, if the control plane wants one.",
+    "LLM_OBSERVE_ADMIN_TOKEN": "Admin token of the command line and of notebooks.",
+    "LLM_OBSERVE_STATE_DIR": "Where an app keeps its last good settings across restarts.",
+    "LLM_OBSERVE_LIMIT_CAPTURE_LEVEL": "Limit: the highest capture level that anybody may set.",
+    "LLM_OBSERVE_LIMIT_DESTINATION_HOSTS": "Limit: hosts that telemetry may be sent to, separated by commas; *.example.com covers subdomains.",
+    "LLM_OBSERVE_LIMIT_REMOTE_KEYS": "Limit: keys that the control plane may set, by prefix, separated by commas.",
+    "OTEL_SERVICE_NAME": "Name of the service, where the code does not give one.",
+    "OTEL_RESOURCE_ATTRIBUTES": "Further attributes of the resource, key=value,…",
+    "OTEL_METRIC_EXPORT_INTERVAL": "Milliseconds between two exports of metrics.",
+    "OTEL_SDK_DISABLED": "true: nothing is observed.",
+    "OTEL_TRACES_SAMPLER_ARG": "The ratio for OTEL_TRACES_SAMPLER.",
+}
+"""Variables that are read but set no key of the settings document, each with its sentence."""
 
 
 def python(info: tuple[int, int] = sys.version_info[:2]) -> Iterator[Finding]:
