@@ -37,7 +37,7 @@ MAX_LIMIT = 10_000
 _KEPT_CONNECTIONS = 8
 _ALL_TRACES, _ALL_SPANS = TraceFilter(), SpanFilter()
 _FACET_VALUES = 200
-_TICK = 10_000  # virtual machine instructions between two looks at the clock
+_TICK = 2_000  # virtual machine instructions between two looks at the clock
 _FACET_VALUES_SQL = """
 WITH RECURSIVE found(value, number) AS (
     SELECT (SELECT min(value) FROM trace_facets WHERE kind = :kind), 1
