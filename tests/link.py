@@ -67,8 +67,12 @@ class Link(MemoryPair):
 
     def quiet_round(self) -> tuple[list[ClientEvent], list[ServerEvent]]:
         """A heartbeat's time passes without damage."""
-        self.now += HEARTBEAT_S
+        self.wait()
         return self.settle()
+
+    def wait(self) -> None:
+        """A heartbeat's time passes."""
+        self.now += HEARTBEAT_S
 
     def lose(self) -> None:
         """The oldest message of each direction is lost."""

@@ -29,6 +29,7 @@ from llm_observe.opamp.parts import BY_NAME, Outbox
 from llm_observe.opamp.values import (
     UID_BYTES,
     AgentCapabilities,
+    ConfigStatus,
     ErrorKind,
     ServerCapabilities,
 )
@@ -80,6 +81,8 @@ class ClientProtocol:
         self.max_message_bytes = max_message_bytes
         self._request_uid = request_uid
         self._outbox = Outbox()
+        # To have applied nothing yet is a status too, and part of a full report.
+        self._outbox.report("config_status", BY_NAME["config_status"].to_pb(ConfigStatus()))
         self._numbers = count()
         # Uids of ours that replies under way may still carry.
         self._former_uid = b""

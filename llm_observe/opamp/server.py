@@ -41,6 +41,9 @@ from llm_observe.opamp.values import (
 )
 
 REPEAT_S = 5.0
+MAX_VAIN = 3
+"""Full reports that lack what the agent's capabilities promise, before that is taken for all."""
+
 MAX_CUSTOM_MESSAGES = 100
 ENVELOPE_BYTES = 1024
 
@@ -71,14 +74,20 @@ class _Asking:
     def __init__(self) -> None:
         self.wanted = False
         self._asked_at: float | None = None
+        self._vain = 0
 
     def want(self, *, at_once: bool = False) -> None:
-        self.wanted = True
+        self.wanted, self._vain = True, 0
         if at_once:
             self._asked_at = None
 
     def fulfilled(self) -> None:
         self.wanted, self._asked_at = False, None
+
+    def tried_in_vain(self) -> bool:
+        """Count an attempt to comply that fell short; True for the last one worth asking for."""
+        self._vain += self.wanted
+        return self._vain >= MAX_VAIN
 
     def is_due(self, now: float) -> bool:
         return self.wanted and (self._asked_at is None or now - self._asked_at >= REPEAT_S)
@@ -185,10 +194,10 @@ class ServerProtocol:
             # A report that breaks the order again was asked for a moment ago: not at once.
             self._full.want(at_once=not describes or not self._full.wanted)
             self._offering.want(at_once=True)
-        elif not known and not is_complete(message):
-            self._full.want(at_once=True)
-        elif describes or not known:
+        elif is_complete(message) or (describes and self._full.tried_in_vain()):
             self._full.fulfilled()
+        elif not known:
+            self._full.want(at_once=True)
 
     def _fold(
         self, message: opamp_pb2.AgentToServer, parts: dict[str, Any]
