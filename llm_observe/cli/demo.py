@@ -20,6 +20,7 @@ from llm_observe.cli.demo_plan import Plan, needed_packages, programs, what_to_t
 from llm_observe.cli.output import ExitCode, complain, console, note, say
 from llm_observe.cli.processes import Child, port_taken, report
 from llm_observe.errors import LLMObserveError, StateError
+from llm_observe.statedir import default_root
 
 app = typer.Typer()
 
@@ -74,9 +75,8 @@ def demo(
 
 
 def default_data_dir() -> Path:
-    """``$XDG_DATA_HOME/llm-observe/demo``."""
-    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(base).expanduser() / "llm-observe" / "demo"
+    """``$XDG_STATE_HOME/llm-observe/demo``."""
+    return default_root() / "demo"
 
 
 def run(plan: Plan, open_browser: bool = False) -> int:

@@ -54,7 +54,8 @@ def _ask(preview: Json) -> None:
     """Ask before more is recorded. Without a terminal nobody can be asked: it is only said."""
     if not preview.get("loosens_capture"):
         return
-    note(f"More is recorded than before, by {counted(len(preview.get('agents') or []))}.")
+    agents = len(preview.get("agents") or [])
+    note(f"This records more than before{f', by {counted(agents)}' if agents else ''}:")
     for change in preview.get("changes") or []:
         note(f"  {change['path']}: {shown(change['before'])} → {shown(change['after'])}")
     if sys.stdin.isatty() and sys.stderr.isatty():
@@ -97,6 +98,8 @@ def shown(value: Any) -> str:
 def _sent(answer: Json, form: Format) -> int:
     if form is not Format.TABLE:
         dump(answer, form)
+    elif not answer.get("changes"):
+        pass
     elif answer.get("agents"):
         say(f"Sent to {counted(len(answer['agents']))}. Follow with: llm-observe agents")
     else:
