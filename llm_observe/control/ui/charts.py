@@ -50,17 +50,15 @@ class Window:
         )
 
     def whole(self, metric: MetricName, by: By = None) -> SeriesQuery:
-        """The question for one metric over the whole window as one step."""
-        fine = STEPS[0] if self.until - self.since <= 7 * 86400 else 600
-        since, until = self.since // fine * fine, -(-self.until // fine) * fine
+        """The question for one metric over the whole window as one step.
+
+        Steps begin at whole multiples of their width, so the only width that has a step from
+        ``since`` to beyond ``until`` is ``since`` itself.
+        """
+        fine = STEPS[0] if self.until - self.since <= 6 * 86400 else 600
+        since = max(int(self.since) // fine * fine, fine)
         return SeriesQuery(
-            metric,
-            since,
-            until,
-            step_s=int(until - since),
-            by=by,
-            service=self.service,
-            model=self.model,
+            metric, since, self.until, step_s=since, by=by, service=self.service, model=self.model
         )
 
 

@@ -6,7 +6,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from llm_observe.control.door import ACTOR
 from llm_observe.control.model import NewToken, TokenKind
+from llm_observe.control.sessions import Sessions
+from llm_observe.control.ui.login import sign_in
 from llm_observe.control.ui.site import Site
 from llm_observe.errors import Conflict
 
@@ -14,8 +17,8 @@ from llm_observe.errors import Conflict
 class Connect:
     """Handlers of the connect page."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    def __init__(self, site: Site, sessions: Sessions | None = None) -> None:
+        self._site, self._sessions = site, sessions
 
     def routes(self) -> list[Route]:
         """The page, making a token, deleting one."""
@@ -37,13 +40,19 @@ class Connect:
             return await self._page(
                 request, 422, wrong="A token needs a name of at most 100 characters.", name=name
             )
-        made = await self._site.service.create_token(TokenKind(kind), name)
-        return await self._page(request, 201, made=made)
+        actor = str(request.scope.get(ACTOR, ""))
+        made = await self._site.service.create_token(TokenKind(kind), name, actor)
+        response = await self._page(request, 201, made=made)
+        if made.kind is TokenKind.ADMIN and self._sessions is not None and not actor:
+            # From the first admin token on the pages are closed; who made it stays inside.
+            sign_in(request, response, self._sessions.begin(made.value) or "")
+        return response
 
     async def delete(self, request: Request) -> Response:
         """Delete a token; it opens nothing from now on."""
         try:
-            await self._site.service.delete_token(request.path_params["token_id"])
+            actor = str(request.scope.get(ACTOR, ""))
+            await self._site.service.delete_token(request.path_params["token_id"], actor)
         except Conflict as error:
             return await self._page(request, 409, wrong=str(error))
         return RedirectResponse("/connect#tokens", status_code=303)

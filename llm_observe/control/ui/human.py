@@ -77,6 +77,12 @@ def listing(words: Sequence[str], most: int = 3) -> str:
     return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
+def sentence(text: str) -> str:
+    """A reason as a sentence: a capital at its beginning, a stop at its end."""
+    stopped = text if not text or text.endswith((".", "!", "?")) else f"{text}."
+    return stopped[:1].upper() + stopped[1:]
+
+
 def iso(moment: float) -> str:
     """Unix seconds as an ISO 8601 moment in UTC, for ``<time datetime>``."""
     return datetime.datetime.fromtimestamp(moment, datetime.UTC).isoformat(timespec="milliseconds")

@@ -41,14 +41,7 @@ class Login:
                 request, "login.html", 401, next=target, wrong="This is not a valid admin token."
             )
         response = RedirectResponse(target, status_code=303)
-        response.set_cookie(
-            COOKIE,
-            value,
-            max_age=LIFETIME_S,
-            httponly=True,
-            samesite="strict",
-            secure=request.url.scheme == "https",
-        )
+        sign_in(request, response, value)
         return response
 
     async def end(self, request: Request) -> Response:
@@ -57,6 +50,18 @@ class Login:
         response = RedirectResponse("/login", status_code=303)
         response.delete_cookie(COOKIE, httponly=True, samesite="strict")
         return response
+
+
+def sign_in(request: Request, response: Response, value: str) -> None:
+    """Let the browser keep a session; scripts cannot read it, other sites cannot send it."""
+    response.set_cookie(
+        COOKIE,
+        value,
+        max_age=LIFETIME_S,
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+    )
 
 
 def local_target(target: str) -> str:

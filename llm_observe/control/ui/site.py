@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from llm_observe.control.door import ACTOR
+from llm_observe.control.door import ACTOR, BodyTooLarge
 from llm_observe.control.model import AgentSummary, StatusView
 from llm_observe.control.service import Service
 from llm_observe.control.ui.templating import Templates
@@ -25,6 +26,7 @@ _ERRORS: dict[type[Exception], tuple[int, str]] = {
     Conflict: (409, "This cannot be done now"),
     SettingsError: (422, "The request cannot be understood"),
     StoreError: (503, "The traces cannot be read"),
+    BodyTooLarge: (413, "This is too large"),
 }
 
 
@@ -89,6 +91,11 @@ class Site:
                 return await handler(request)
             except tuple(_ERRORS) as error:
                 return await self.error(request, error)
+            except HTTPException as error:  # a form that cannot be read
+                heading = "The request cannot be understood"
+                return await self.page(
+                    request, "error.html", error.status_code, heading=heading, detail=error.detail
+                )
             except Exception:  # noqa: BLE001  # the user gets a page, the log the trace
                 _LOG.exception("page %s failed", request.url.path)
                 return self.failure(request)

@@ -17,7 +17,7 @@ from llm_observe.control.ui.site import Site
 from llm_observe.control.ui.templating import Assets, Templates
 from llm_observe.control.ui.traces import Traces
 
-PAGES = (Overview, Agents, Traces, SessionPages, SettingsPages, History, Connect)
+PAGES = (Overview, Agents, Traces, SessionPages, SettingsPages, History)
 
 
 def routes(
@@ -30,6 +30,7 @@ def routes(
     """
     site = Site(service, templates)
     pages: list[BaseRoute] = [route for kind in PAGES for route in kind(site).routes()]
+    pages += Connect(site, sessions).routes()
     if sessions is not None:
         pages += Login(site, sessions).routes()
     return [Mount("/static", Assets()), *pages, site.route("/{path:path}", site.missing)]

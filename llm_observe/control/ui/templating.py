@@ -76,7 +76,7 @@ def environment() -> jinja2.Environment:
     env.globals |= {"asset": asset, "icon": icon, "moment": moment}
     env.filters |= {
         name: getattr(human, name)
-        for name in ("span", "number", "exact", "size", "percent", "plural", "listing")
+        for name in ("span", "number", "exact", "size", "percent", "plural", "listing", "sentence")
     }
     return env
 

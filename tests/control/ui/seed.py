@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -26,7 +27,7 @@ from llm_observe.opamp.values import (
 )
 from llm_observe.settings.documents import flatten, merge
 from llm_observe.settings.schema import schema_hash
-from llm_observe.spanstore.model import MetricRow
+from llm_observe.spanstore.model import MetricRow, Writing
 from llm_observe.spanstore.sqlite import SpanStore
 from tests.spanstore.build import MS, START, point, rows, span
 
@@ -74,7 +75,7 @@ service:
 class World:
     """A service with its store, and what agents and apps do to it."""
 
-    def __init__(self, service: Service, store: SpanStore) -> None:
+    def __init__(self, service: Service, store: Writing) -> None:
         self.service, self.store = service, store
         self._states: dict[str, AgentState] = {}
         self._spans = 0
@@ -284,9 +285,10 @@ def _points(number: int, *, ago_s: float, error: bool) -> list[MetricRow]:
         point({min(slow, 1): 1}, stream=b"ttft", **histogram,
               metric="gen_ai.client.operation.time_to_first_chunk"),
     ]  # fmt: skip
-    for kind, bucket in (("input", 1), ("output", 2)):
-        made.append(point({bucket: 1}, stream=kind.encode(), bounds=(16, 64, 256), token_type=kind,
-                          metric="gen_ai.client.token.usage", **common))  # fmt: skip
+    for kind, bucket, tokens in (("input", 1, 41.0), ("output", 2, 60.0 + 9 * slow)):
+        usage = point({bucket: 1}, stream=kind.encode(), bounds=(16, 64, 256), token_type=kind,
+                      metric="gen_ai.client.token.usage", **common)  # fmt: skip
+        made.append(replace(usage, sum=tokens))
     return made
 
 
