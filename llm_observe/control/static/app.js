@@ -101,9 +101,14 @@
     }
   });
 
-  // ---- selects that go somewhere: <select data-go>
+  // ---- filters: a select applies at once, and what is not filled in stays out of the address
   document.addEventListener("change", (event) => {
     if (event.target.matches("[data-submit-on-change]")) event.target.form.requestSubmit();
+  });
+
+  document.addEventListener("formdata", (event) => {
+    if (event.target.method !== "get") return;
+    for (const [name, value] of [...event.formData]) if (value === "") event.formData.delete(name);
   });
 
   // ---- times: relative text ages, the exact local time is the title
@@ -167,13 +172,23 @@
   document.addEventListener("htmx:beforeRequest", (event) => {
     const part = event.target;
     if (!part.matches("[data-live]")) return;
-    const busy = part.contains(document.activeElement) || part.querySelector("details[data-keep][open]");
+    const at = document.activeElement;
+    const busy = part.contains(at) && at.matches("input, select, textarea, :focus-visible");
     if (busy || document.querySelector("dialog[open]")) {
       event.preventDefault();
       part.dispatchEvent(new CustomEvent("live-held", { bubbles: true }));
     }
   });
-  document.addEventListener("htmx:afterSwap", (event) => age(event.target));
+  // What the user had opened stays open.
+  const opened = new Set();
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    opened.clear();
+    for (const element of $$("details[id][open]", event.target)) opened.add(element.id);
+  });
+  document.addEventListener("htmx:afterSwap", () => {
+    for (const id of opened) document.getElementById(id)?.setAttribute("open", "");
+    age();
+  });
   document.addEventListener("htmx:responseError", (event) => {
     if (event.detail.xhr.status === 401) window.location.assign("/login");
   });

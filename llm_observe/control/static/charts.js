@@ -107,9 +107,6 @@
   document.addEventListener("theme-changed", () => {
     for (const [element, chart] of charts) chart.setOption(option(element.chartData), { notMerge: true });
   });
-  new ResizeObserver((entries) => {
-    for (const entry of entries) charts.get(entry.target.querySelector("[data-chart]"))?.resize();
-  }).observe(document.body);
   window.addEventListener("resize", () => charts.forEach((chart) => chart.resize()));
   load(all());
 })();

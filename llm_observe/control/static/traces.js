@@ -7,6 +7,22 @@
   const ids = () => new Set([...list.querySelectorAll("[data-trace]")].map((row) => row.dataset.trace));
   let known = ids();
 
+  // Moments are typed and shown in the local zone, and stand in the address in UTC.
+  const filters = document.getElementById("filters");
+  const moments = filters.querySelectorAll("input[type=datetime-local]");
+  for (const input of moments) {
+    if (input.value) {
+      const there = new Date(`${input.value}Z`);
+      input.value = new Date(there - there.getTimezoneOffset() * 60000).toISOString().slice(0, 19);
+    }
+  }
+  for (const zone of filters.querySelectorAll("[data-zone]")) zone.textContent = "";
+  filters.addEventListener("formdata", (event) => {
+    for (const { name, value } of moments) {
+      if (value) event.formData.set(name, `${new Date(value).toISOString().slice(0, 19)}Z`);
+    }
+  });
+
   document.body.addEventListener("htmx:afterSwap", (event) => {
     if (event.target !== list && !list.contains(event.target)) return;
     const fresh = [...list.querySelectorAll("[data-trace]")].filter((row) => !known.has(row.dataset.trace));

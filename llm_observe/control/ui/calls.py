@@ -23,6 +23,7 @@ _VERDICTS: dict[Part, str] = {
     "generation": "writing the answer",
     "rest": "a part that the provider does not break down",
 }
+SYSTEM = ("system", "developer")
 CONTENT_LEVELS = ("redacted", "full")
 
 
@@ -121,14 +122,21 @@ class Turn:
     answered: tuple[Message, ...]
 
 
-def turn(span: Span) -> Turn:
-    """A call without the part of its prompt that repeats the turns before."""
-    fresh: list[Message] = []
-    for message in reversed(span.input):
-        if message.role == "assistant":
-            break
-        fresh.append(message)
-    return Turn(span, tuple(reversed(fresh)), answers(span))
+def conversation(spans: Sequence[Span]) -> list[Turn]:
+    """The calls of a session in order, each without what repeats the turns before it."""
+    turns: list[Turn] = []
+    told: set[str] = set()
+    for span in spans:
+        asked = [m for m in _latest(span.input) if m.role not in SYSTEM or m.content not in told]
+        told |= {message.content for message in asked if message.role in SYSTEM}
+        turns.append(Turn(span, tuple(asked), answers(span)))
+    return turns
+
+
+def _latest(messages: Sequence[Message]) -> list[Message]:
+    """What came after the last answer that a prompt repeats, and the instructions before it."""
+    last = max((i for i, m in enumerate(messages) if m.role == "assistant"), default=-1)
+    return [m for i, m in enumerate(messages) if i > last or m.role in SYSTEM]
 
 
 def answers(span: Span) -> tuple[Message, ...]:

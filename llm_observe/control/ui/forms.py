@@ -6,6 +6,7 @@ cannot be read as a number is handed on as it is, so that the one validator word
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -182,9 +183,10 @@ def _text(form: FormData, name: str) -> str:
 
 def _number(text: str) -> float | str:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return text
+    return number if math.isfinite(number) else text
 
 
 def _plain(value: Any) -> str:

@@ -54,7 +54,9 @@ class SessionPages:
             "session.html",
             session=session,
             page=page,
-            turns=[turn for trace in reversed(page.items) for turn in await self._turns(trace)],
+            turns=calls.conversation(
+                [span for trace in reversed(page.items) for span in await self._calls(trace)]
+            ),
             hidden=calls.hidden,
             paged=bool(cursor),
         )
@@ -65,12 +67,12 @@ class SessionPages:
         deleted = await self._site.service.delete_session(session)
         return RedirectResponse(f"/sessions?deleted={quote(str(deleted))}", status_code=303)
 
-    async def _turns(self, trace: TraceSummary) -> list[calls.Turn]:
+    async def _calls(self, trace: TraceSummary) -> list[Span]:
         try:
             spans: list[Span] = await self._site.service.trace(trace.trace_id)
         except NotFound:  # deleted between the two questions
             return []
-        return [calls.turn(span) for span in spans if calls.is_call(span)]
+        return [span for span in spans if calls.is_call(span)]
 
 
 def _deleted(request: Request) -> int | None:

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.control.ui.conftest import Browser
+from tests.control.ui.seed import CHATBOT, WORKER, World
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_form_makes_a_version_and_shows_how_far_it_came(
+    here: World, browser: Browser
+) -> None:
+    await here.app(CHATBOT, "bot")
+    answer = await browser.submit("/settings", form="sampling", ratio="0.5", author="Ada")
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/settings?service=&version=1#progress"
+    page = await browser.text("/settings?version=1")
+    assert "Version 1: 0 of 1 acknowledged" in page
+    assert "every 1s" in page
+    await here.take(CHATBOT)
+    part = await browser.text("/history/1/progress")
+    assert "is acknowledged by its one agent" in part
+    assert "hx-trigger" not in part.split("<ul")[0]  # a final answer asks no more
+    assert 'value="0.5"' in await browser.text("/settings")
+
+
+async def test_progress_tells_the_refusal_of_each_key_and_that_nothing_changed(
+    here: World, browser: Browser
+) -> None:
+    await here.app(CHATBOT, "bot")
+    await browser.submit("/settings", form="destination", name="p", endpoint="http://127.0.0.1:1")
+    await here.refuse(
+        CHATBOT, "destinations.p.endpoint: found no answer, expected an OTLP endpoint"
+    )
+    part = await browser.text("/history/1/progress")
+    assert "was refused" in part
+    assert "found <b>no answer</b>, expected an OTLP endpoint" in part
+    assert "What held before holds on." in part
+
+
+async def test_progress_says_who_is_offline(here: World, browser: Browser) -> None:
+    await here.app(CHATBOT, "bot")
+    await here.leave(CHATBOT)
+    await browser.submit("/settings", form="sampling", ratio="0")
+    assert "It gets this version when it connects again." in await browser.text(
+        "/history/1/progress"
+    )
+
+
+@pytest.mark.parametrize("ratio", ["1.5", "-1", "half", "nan"])
+async def test_a_wrong_ratio_stays_in_its_field_beside_what_was_expected(
+    here: World, browser: Browser, ratio: str
+) -> None:
+    answer = await browser.submit("/settings", form="sampling", ratio=ratio, comment="kept words")
+    assert answer.status_code == 422
+    assert f'value="{ratio}"' in answer.text
+    assert "aria-invalid=true" in answer.text
+    assert "Nothing was changed." in answer.text
+    assert 'value="kept words"' in answer.text
+    assert (await here.service.settings()).version is None
+
+
+async def test_recording_more_is_shown_before_it_is_sent(here: World, browser: Browser) -> None:
+    await here.app(CHATBOT, "bot")
+    fields = {"form": "capture", "level": "full", "comment": "debugging"}
+    asked = await browser.submit("/settings?service=bot", **fields)
+    assert "This records more than now" in asked.text
+    assert "1 connected agent" in asked.text
+    assert (await here.service.settings("bot")).version is None
+    again = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', asked.text))
+    assert again == {**fields, "confirm": "yes"}
+    assert (await browser.submit("/settings?service=bot", **again)).status_code == 303
+    assert (await here.service.settings("bot")).document == {"capture": {"level": "full"}}
+
+
+async def test_recording_less_needs_no_second_question(here: World, browser: Browser) -> None:
+    await here.app(CHATBOT, "bot")
+    assert (await browser.submit("/settings", form="capture", level="off")).status_code == 303
+
+
+async def test_a_literal_secret_is_refused_and_never_shown(here: World, browser: Browser) -> None:
+    answer = await browser.submit(
+        "/settings", form="destination", name="p", endpoint="http://127.0.0.1:6006",
+        header_name="authorization", header_value="Bearer hunter2",
+    )  # fmt: skip
+    assert answer.status_code == 422
+    assert "a reference: env:NAME or file:/PATH" in answer.text
+    assert (await here.service.settings()).version is None
+    history = await browser.text("/history")
+    assert "hunter2" not in history
+
+
+async def test_a_refused_new_destination_keeps_what_was_typed(browser: Browser) -> None:
+    answer = await browser.submit(
+        "/settings", form="destination", name="phoenix", endpoint="phoenix:6006", timeout_s="7"
+    )
+    assert answer.status_code == 422
+    assert 'value="phoenix:6006"' in answer.text
+    assert 'value="7"' in answer.text
+    assert 'id="e-endpoint-new"' in answer.text
+
+
+async def test_destinations_are_changed_and_removed(here: World, browser: Browser) -> None:
+    await browser.submit(
+        "/settings", form="destination", name="p", endpoint="http://127.0.0.1:6006",
+        header_name="authorization", header_value="env:KEY", signals=["traces", "metrics"],
+    )  # fmt: skip
+    await browser.submit("/settings", form="destination", name="p", endpoint="http://127.0.0.1:7",
+                         enabled="false")  # fmt: skip
+    document = (await here.service.settings()).document
+    assert document == {"destinations": {"p": {"endpoint": "http://127.0.0.1:7", "enabled": False}}}
+    await browser.submit("/settings", form="remove", name="p")
+    assert (await here.service.settings()).document == {}
+
+
+async def test_destinations_of_the_app_can_be_switched_off_from_here(
+    here: World, browser: Browser
+) -> None:
+    await here.app(CHATBOT, "bot")
+    page = await browser.text("/settings?service=bot")
+    assert "control-plane" in page
+    assert "set in the app itself" in page
+
+
+async def test_the_whole_document_as_text(here: World, browser: Browser) -> None:
+    text = "sampling:\n  ratio: 0.25\n"
+    answer = await browser.submit("/settings", form="text", base="", text=text)
+    assert answer.status_code == 303
+    assert (await here.service.settings()).document == {"sampling": {"ratio": 0.25}}
+    assert "ratio: 0.25" in await browser.text("/settings")
+
+
+async def test_wrong_text_is_kept_with_one_line_for_each_key(browser: Browser) -> None:
+    text = "sampling:\n  ratio: 7\nsampel: 1\n"
+    answer = await browser.submit("/settings", form="text", base="", text=text)
+    assert answer.status_code == 422
+    assert "ratio: 7" in answer.text
+    assert "<code>sampling.ratio</code>" in answer.text
+    assert "<code>sampel</code>" in answer.text
+
+
+async def test_an_editor_opened_before_another_change_does_not_overwrite_it(
+    here: World, browser: Browser
+) -> None:
+    await here.change(set={"sampling.ratio": 0.5}, author="Grace")
+    answer = await browser.submit("/settings", form="text", base="", text="capture: {level: off}")
+    assert answer.status_code == 422
+    assert "version 1 stored meanwhile" in answer.text
+    assert "capture: {level: off}" in answer.text
+    assert (await here.service.settings()).version == 1
+
+
+async def test_a_change_of_nothing_makes_no_version(here: World, browser: Browser) -> None:
+    await here.change(set={"sampling.ratio": 0.5})
+    answer = await browser.submit("/settings", form="sampling", ratio="0.5")
+    assert "Nothing differs" in answer.text
+    assert (await here.service.settings()).version == 1
+
+
+async def test_settings_of_one_service_are_apart_from_those_for_all(
+    here: World, browser: Browser
+) -> None:
+    await here.app(CHATBOT, "bot")
+    await here.app(WORKER, "worker")
+    await browser.submit("/settings?service=bot", form="sampling", ratio="0")
+    assert (await here.service.settings("bot")).document == {"sampling": {"ratio": 0.0}}
+    assert (await here.service.settings()).document == {}
+    page = await browser.text("/settings?service=bot")
+    assert "Settings of bot" in page
+    assert "In force: 100 % on 1 agent" in page
+
+
+async def test_a_page_of_another_origin_changes_nothing(here: World, browser: Browser) -> None:
+    for path in ("/settings", "/history/1/undo", "/connect/tokens", f"/agents/{CHATBOT}/forget"):
+        answer = await browser.post(
+            path, data={"form": "sampling", "ratio": "0"}, headers={"origin": "http://evil.example"}
+        )
+        assert answer.status_code == 403
+    assert (await here.service.settings()).version is None
+
+
+async def test_a_form_that_does_not_exist_is_not_guessed(browser: Browser) -> None:
+    assert (await browser.submit("/settings", form="everything")).status_code == 404
