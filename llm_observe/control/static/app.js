@@ -133,20 +133,24 @@
   setInterval(age, 1000);
 
   // ---- live changes: one stream per visible tab; elements listen for live:agents and so on
-  let stream = null;
-  const pending = new Set();
-  let timer = 0;
-  const tell = (topic) => {
-    pending.add(topic);
-    if (timer) return;
-    timer = setTimeout(() => {
-      timer = 0;
-      const topics = [...pending];
-      pending.clear();
-      for (const name of topics) document.body.dispatchEvent(new CustomEvent(`live:${name}`));
-    }, 250);
-  };
+  // Of each topic the first change is told at once, then at most one per interval, and the last
+  // one always: what listens must never end up with an older picture.
+  const EVERY_MS = { agents: 250, settings: 250, traces: 1000, "traces-slow": 4000 };
   const TOPICS = ["agents", "settings", "traces"];
+  const resting = new Map();
+  let stream = null;
+  const send = (topic, catchUp) =>
+    document.body.dispatchEvent(new CustomEvent(`live:${topic}`, { detail: { catchUp } }));
+  const tell = (topic) => {
+    if (resting.has(topic)) { resting.set(topic, true); return; }
+    resting.set(topic, false);
+    setTimeout(() => {
+      const again = resting.get(topic);
+      resting.delete(topic);
+      if (again) tell(topic);
+    }, EVERY_MS[topic]);
+    send(topic, false);
+  };
   const state = document.getElementById("live-state");
   const mark = (live) => {
     if (!state) return;
@@ -155,18 +159,19 @@
   };
   const open = () => {
     if (stream || !document.body.dataset.events) return;
-    let lost = false;
     stream = new EventSource(document.body.dataset.events);
-    stream.onopen = () => { mark(true); if (lost) TOPICS.forEach(tell); lost = false; };
-    stream.onerror = () => { mark(false); lost = true; };
+    // What changed between the page and the stream, or while the stream was broken, is caught up.
+    stream.onopen = () => { mark(true); for (const topic of Object.keys(EVERY_MS)) send(topic, true); };
+    stream.onerror = () => mark(false);
     for (const topic of TOPICS) stream.addEventListener(topic, () => tell(topic));
+    stream.addEventListener("traces", () => tell("traces-slow"));
   };
   const close = () => { stream?.close(); stream = null; };
   document.addEventListener("visibilitychange", () => {
-    if (document.hidden) { close(); } else { open(); TOPICS.forEach(tell); }
+    if (document.hidden) { close(); } else { open(); }
   });
   window.addEventListener("pagehide", close);
-  window.addEventListener("pageshow", (event) => { if (event.persisted) { open(); TOPICS.forEach(tell); } });
+  window.addEventListener("pageshow", (event) => { if (event.persisted) open(); });
 
   // ---- htmx: a live part must not be replaced while the user works in it
   document.addEventListener("htmx:beforeRequest", (event) => {

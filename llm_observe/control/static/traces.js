@@ -38,8 +38,8 @@
     if (event.target === list && bar) bar.hidden = false;
   });
   // Older pages are never moved under the reader.
-  document.body.addEventListener("live:traces", () => {
-    if (list.dataset.page === "older" && bar) bar.hidden = false;
+  document.body.addEventListener("live:traces", (event) => {
+    if (!event.detail.catchUp && list.dataset.page === "older" && bar) bar.hidden = false;
   });
   bar?.querySelector("button")?.addEventListener("click", () => {
     if (list.dataset.page === "older") { window.location.assign(bar.dataset.newest); return; }

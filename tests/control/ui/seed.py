@@ -128,7 +128,13 @@ class World:
         assert result.version is not None
         return result.version
 
-    def call(
+    def call(self, *texts: str, **values: Any) -> str:
+        """One call arrives; see `store_call`. On the event loop only."""
+        trace = self.store_call(*texts, **values)
+        self.service.traces_changed()
+        return trace
+
+    def store_call(
         self,
         prompt: str = "Why is the sky blue?",
         answer: str = "Because air scatters blue light more than red light.",
@@ -154,7 +160,6 @@ class World:
         if nested:
             spans += _around(trace, self._spans, start, duration_ms)
         self.store.append(rows(*spans), []).result(60)
-        self.service.traces_changed()
         return f"{trace:032x}"
 
     def measure(self, calls: int = 60, *, every_s: float = 30, errors: int = 3) -> None:
