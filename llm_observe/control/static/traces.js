@@ -6,6 +6,9 @@
   const bar = document.getElementById("new-calls");
   const ids = () => new Set([...list.querySelectorAll("[data-trace]")].map((row) => row.dataset.trace));
   let known = ids();
+  // When each new row was first seen: a row that is put in place again is new for a while still.
+  const NEW_MS = 4000;
+  const firstSeen = new Map();
 
   // Moments are typed and shown in the local zone, and stand in the address in UTC.
   const filters = document.getElementById("filters");
@@ -25,8 +28,12 @@
 
   document.body.addEventListener("htmx:afterSwap", (event) => {
     if (event.target !== list && !list.contains(event.target)) return;
-    const fresh = [...list.querySelectorAll("[data-trace]")].filter((row) => !known.has(row.dataset.trace));
-    if (known.size) fresh.forEach((row) => row.classList.add("is-new"));
+    const rows = [...list.querySelectorAll("[data-trace]")];
+    const fresh = rows.filter((row) => !known.has(row.dataset.trace));
+    const now = Date.now();
+    for (const row of fresh) firstSeen.set(row.dataset.trace, now);
+    for (const [id, at] of firstSeen) if (now - at > NEW_MS) firstSeen.delete(id);
+    for (const row of rows) row.classList.toggle("is-new", firstSeen.has(row.dataset.trace));
     if (fresh.length) {
       window.llmObserveAnnounce(fresh.length === 1 ? "1 new call" : `${fresh.length} new calls`);
     }
