@@ -178,15 +178,17 @@ PROMOTED: dict[str, tuple[str, ...]] = {
 
 _FOREIGN: dict[Kind, str] = {
     Kind.CORE: """
-        openinference.span.kind llm_observe.** llm.token_count.** llm.cost.** embedding.model_name
+        openinference.span.kind llm.token_count.** llm.cost.** embedding.model_name
         reranker.model_name reranker.top_k error.type exception.type exception.escaped
         input.mime_type output.mime_type gen_ai.system gen_ai.usage.** gen_ai.token.type
         gen_ai.output.type gen_ai.request.stream gen_ai.request.encoding_formats
         gen_ai.embeddings.dimension.count gen_ai.response.time_to_first_token
         gen_ai.response.finish_reason gen_ai.completion.*.finish_reason llm.usage.** llm.is_streaming
-        llm.request.type llm.openai.** traceloop.span.kind server.** network.** http.request.method
+        llm.request.type traceloop.span.kind server.** network.** http.request.method
         http.response.status_code http.status_code http.method rpc.system db.system db.system.name
-        otel.** telemetry.** service.** thread.** code.** logfire.span_type
+        otel.scope.name otel.scope.version otel.library.name otel.library.version otel.status_code
+        telemetry.** service.** thread.id thread.name code.function code.function.name code.filepath
+        code.file.path code.lineno code.line.number code.namespace logfire.span_type
         logfire.level_num logfire.pending_parent_id logfire.sample_rate langfuse.observation.type
         langfuse.observation.model.name langfuse.observation.usage_details
         langfuse.observation.cost_details langfuse.observation.level langfuse.environment
@@ -230,7 +232,7 @@ _FOREIGN: dict[Kind, str] = {
         ai.telemetry.functionId ai.toolCall.name ai.toolCall.id
     """,
     Kind.LABEL: """
-        gen_ai.request.** llm.request.** llm.top_k llm.frequency_penalty llm.presence_penalty
+        gen_ai.request.** llm.request.** llm.openai.** llm.top_k llm.frequency_penalty llm.presence_penalty
         llm.chat.stop_sequences embedding.invocation_parameters traceloop.association.properties.**
         langfuse.observation.model.parameters langfuse.trace.name langfuse.trace.tags
         langfuse.tags langfuse.observation.metadata.** langfuse.trace.metadata.**
@@ -323,6 +325,7 @@ KINDS: dict[str, Kind] = {
 KINDS.update((key, field.kind) for field in FIELDS for key in field.keys)
 KINDS.update((f"{field.openinference}.**", field.kind) for field in FIELDS if field.openinference)
 KINDS.update((key, Kind.LABEL) for key in PARAMETERS.values())
+KINDS.update(dict.fromkeys((CAPTURE_LEVEL, CONTENT_DROPPED), Kind.CORE))
 
 
 @lru_cache(maxsize=4096)

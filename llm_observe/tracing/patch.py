@@ -98,6 +98,8 @@ class Active:
 
     def item(self, item: Any) -> None:
         """The stream gave one item to the caller."""
+        if not self._open:
+            return  # it has ended; the call is the recorder's now
         with gate:
             text = self.provider.chunk(self.call, item)
             if text is not None:
@@ -144,6 +146,7 @@ class Active:
             return
         with gate:
             self.provider.end(self.call)
+        self.call.inner = None
         if self.call.end_ns is None:
             self.call.end_ns = self.call.now()
         with gate:

@@ -120,13 +120,33 @@ _MADE: dict[str, Callable[[Call], Any]] = {
 }
 
 
+def _same(value: Any) -> Any:
+    return value
+
+
+def _texts(value: Any) -> Any:
+    return value.split(",") if isinstance(value, str) else value
+
+
+def _double(value: Any) -> Any:
+    return float(value) if isinstance(value, int) else value
+
+
+# What the conventions want a parameter to be, where clients give something else.
+_SHAPES: dict[str, Callable[[Any], Any]] = {
+    "stop": lambda value: [value] if isinstance(value, str) else value,
+    "stop_sequences": _texts,
+    "top_k": _double,
+}
+
+
 def _parameters(call: Call, keep: Filter) -> Attributes:
     """The request's parameters, as one JSON text and one by one."""
     kept = keep(Kind.LABEL, call.parameters)
     if not kept:
         return {}
     single = {
-        PARAMETERS[name]: [value] if name.startswith("stop") and isinstance(value, str) else value
+        PARAMETERS[name]: _SHAPES.get(name, _same)(value)
         for name, value in kept.items()
         if name in PARAMETERS and value is not None
     }

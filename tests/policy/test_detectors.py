@@ -43,6 +43,8 @@ PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nAAA=\n-----END RSA PRIVATE KEY--
         ('"api_key": "abc123def456"', '"api_key": "[secret]"'),
         (f"token {JWT}.", "token [secret]."),
         (f"a {PEM} b", "a [secret] b"),
+        ("see data:image/png;base64,iVBORw0KGgo= here", "see [media] here"),
+        (f'{{"data": "{"iVBORw0K" * 100}=="}}', '{"data": "[media]"}'),
         ("-----BEGIN PRIVATE KEY-----\nMIIE cut off", "[secret]"),
     ],
 )
@@ -75,6 +77,9 @@ def test_it_is_left_alone(text: str) -> None:
 N = 400_000
 HOSTILE = {
     "one run": "a" * N,
+    "data": "data:" * N,
+    "data, options": "data:" + ";a" * N,
+    "almost base64": ("a" * 511 + " ") * (N // 512),
     "at signs": "a@" * N,
     "at sign, labels": "a@" + "b." * N,
     "dots": "a." * N,

@@ -107,6 +107,7 @@ def finish_reason(call: Call, handle: Handle) -> str:
 
 def complete(call: Call, handle: Handle) -> None:
     """Fetch the prediction of a stream once more and read it. For a worker; see `Call.completion`."""
+    call.completion = None
     read_prediction(call, handle, fetch(handle.prediction))
     call.finish_reason = finish_reason(call, handle)
 

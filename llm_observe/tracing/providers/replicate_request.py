@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from functools import lru_cache
@@ -33,7 +34,7 @@ _LANGUAGE_PARAMETERS = frozenset({"max_new_tokens", "max_tokens", "max_length", 
 _TEXT_PARAMETERS = frozenset(
     {"stop_sequences", "stop", "scheduler", "output_format", "aspect_ratio", "reasoning_effort"}
 )
-_ROLES = (("system_prompt", "system"), ("prompt", "user"))
+_ROLES = {"system_prompt": "system", "prompt": "user"}  # in this order
 
 
 def model_of(ref: Any) -> tuple[str, str]:
@@ -67,17 +68,20 @@ def operation_of(model: str, given: Mapping[str, Any]) -> str:
 
 def inputs(given: Mapping[str, Any]) -> tuple[list[Message], dict[str, Any], dict[str, Any]]:
     """Messages, parameters, and content that is no message."""
-    messages = [
-        Message(role, given[name]) for name, role in _ROLES if isinstance(given.get(name), str)
-    ]
-    turns = given.get("messages")
-    if isinstance(turns, list):
-        messages += [_turn(turn) for turn in turns if isinstance(turn, Mapping)]
-    taken = {name for name, _ in _ROLES if isinstance(given.get(name), str)} | {"messages"}
-    rest = {str(name): value for name, value in given.items() if name not in taken}
-    parameters = {name: snapshot(value) for name, value in rest.items() if _steers(name, value)}
-    content = {name: _short(value) for name, value in rest.items() if name not in parameters}
-    return messages, parameters, content
+    messages: list[Message] = []
+    parameters: dict[str, Any] = {}
+    content: dict[str, Any] = {}
+    for name, value in given.items():
+        if isinstance(value, bool | int | float) or value is None:
+            parameters[str(name)] = value
+        elif name in _TEXT_PARAMETERS:
+            parameters[name] = snapshot(value)
+        elif not (isinstance(value, str) and name in _ROLES) and name != "messages":
+            content[str(name)] = _short(value)
+    for name, role in _ROLES.items():
+        if isinstance(given.get(name), str):
+            messages.append(Message(role, given[name]))
+    return messages + _turns(given.get("messages")), parameters, content
 
 
 def server_of(client: Any) -> tuple[str, int | None]:
@@ -100,14 +104,15 @@ def limit_of(call: Call) -> int | None:
     return limits[0] if limits and isinstance(limits[0], int) else None
 
 
+def _turns(given: Any) -> list[Message]:
+    turns = given if isinstance(given, list | tuple) else ()
+    return [_turn(turn) for turn in turns if isinstance(turn, Mapping)]
+
+
 def _turn(turn: Mapping[str, Any]) -> Message:
     content = turn.get("content", "")
-    text = content if isinstance(content, str) else str(snapshot(content))
+    text = content if isinstance(content, str) else json.dumps(snapshot(content))
     return Message(str(turn.get("role", "user")), text)
-
-
-def _steers(name: str, value: Any) -> bool:
-    return value is None or isinstance(value, bool | int | float) or name in _TEXT_PARAMETERS
 
 
 def _short(value: Any) -> Any:
