@@ -23,13 +23,21 @@ class Gate:
     def __init__(self) -> None:
         self.reraise = False
         """Let faults out; for tests."""
-        self.count = 0
-        """Faults so far."""
         self.last = ""
         """The newest fault: type and place. Never its message, which may hold content."""
         self.listeners: list[Callable[[str], None]] = []
         """Called with ``last`` after each fault, on the thread that had it; must not block."""
         self._numbers = itertools.count(1)
+        self._total = self._base = 0
+
+    @property
+    def count(self) -> int:
+        """Faults so far; may be set back."""
+        return self._total - self._base
+
+    @count.setter
+    def count(self, value: int) -> None:
+        self._base = self._total - value
 
     def __enter__(self) -> Gate:
         return self
@@ -47,7 +55,7 @@ class Gate:
 
     def report(self, error: Exception) -> None:
         """Count a fault that was caught elsewhere."""
-        self.count = next(self._numbers)
+        self._total = next(self._numbers)
         self.last = f"{type(error).__name__} at {_place(error.__traceback__)}"
         for listener in self.listeners[:_CAP]:
             try:

@@ -127,7 +127,7 @@ class GeneratorStream(ClosingStream):
 
     def throw(self, *error: Any) -> Any:
         """Raise inside it; if the same error comes out, it is the caller's, not the library's."""
-        thrown = error[0] if isinstance(error[0], BaseException) else None
+        thrown = error[0] if error and isinstance(error[0], BaseException) else None
         return self._self_step(thrown, self.__wrapped__.throw, *error)
 
 

@@ -43,3 +43,12 @@ def test_a_fault_caught_elsewhere_can_be_reported() -> None:
     gate = Gate()
     gate.report(ValueError("never raised"))
     assert gate.last == "ValueError at an unknown place"
+
+
+def test_the_count_may_be_set_back() -> None:
+    gate = Gate()
+    for _ in range(3):
+        gate.report(ValueError())
+    gate.count = 0
+    gate.report(ValueError())
+    assert gate.count == 1
