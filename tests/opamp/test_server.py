@@ -1,0 +1,350 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from llm_observe.errors import LocalProtocolError, MalformedMessage, MessageTooLarge
+from llm_observe.opamp._pb import opamp_pb2
+from llm_observe.opamp.events import (
+    AgentConnected,
+    AgentDisconnected,
+    CustomMessageReceived,
+    SequenceBroken,
+    ServerEvent,
+    StatusReported,
+    UidRequested,
+)
+from llm_observe.opamp.server import MAX_VAIN, REPEAT_S, ServerProtocol, refusal
+from llm_observe.opamp.values import (
+    AgentCapabilities,
+    ConfigFile,
+    ConfigState,
+    ConfigStatus,
+    ErrorKind,
+    Health,
+)
+from tests.link import AGENT, SERVER, UID, fields, make_server
+
+FULL, COMPONENTS = 1, 2
+PLAIN = AgentCapabilities.REPORTS_STATUS | AgentCapabilities.ACCEPTS_REMOTE_CONFIG
+MANAGED = PLAIN | AgentCapabilities.REPORTS_REMOTE_CONFIG
+FILES = {"a": ConfigFile(b"{}", "application/json")}
+
+
+def message(number: int = 0, **content: Any) -> opamp_pb2.AgentToServer:
+    given = {"instance_uid": UID, "capabilities": int(PLAIN), **content}
+    return opamp_pb2.AgentToServer(sequence_num=number, **given)
+
+
+def hello(number: int = 0, **content: Any) -> opamp_pb2.AgentToServer:
+    described = message(number, **content)
+    described.agent_description.SetInParent()
+    return described
+
+
+def reply(server: ServerProtocol, now: float = 0.0) -> opamp_pb2.ServerToAgent:
+    return opamp_pb2.ServerToAgent.FromString(server.reply(now))
+
+
+def status(config_hash: bytes, state: str = "APPLIED") -> opamp_pb2.RemoteConfigStatus:
+    return opamp_pb2.RemoteConfigStatus(
+        last_remote_config_hash=config_hash, status=f"RemoteConfigStatuses_{state}"
+    )
+
+
+def kinds(happened: tuple[ServerEvent, ...]) -> list[type[ServerEvent]]:
+    return [type(event) for event in happened]
+
+
+def known(**content: Any) -> ServerProtocol:
+    """A server that has heard an agent's first message and answered."""
+    server = make_server()
+    server.line_opened()
+    server.receive(hello(**content))
+    server.reply(0.0)
+    return server
+
+
+# ----------------------------------------------------------------------------------------- hearing
+
+
+def test_a_first_message_connects_the_agent_and_is_its_state() -> None:
+    server = make_server()
+    connected, reported = server.receive(hello(capabilities=int(AGENT)))
+    assert connected == AgentConnected()
+    assert isinstance(reported, StatusReported)
+    assert reported.changed == {"description", "capabilities"}
+    assert (reported.state, reported.state.sequence_num) == (server.state, 0)
+    assert reported.state.health is None
+
+
+def test_a_heartbeat_is_no_event() -> None:
+    assert known().receive(message(1)) == ()
+
+
+def test_capabilities_left_out_of_a_heartbeat_are_as_before_and_a_change_is_told() -> None:
+    server = known()
+    assert server.receive(message(1, capabilities=0)) == ()
+    (event,) = server.receive(message(2, capabilities=1))
+    assert isinstance(event, StatusReported)
+    assert event.changed == {"capabilities"}
+
+
+def test_a_part_said_again_is_no_change() -> None:
+    health = opamp_pb2.ComponentHealth(healthy=True)
+    server = known()
+    (event,) = server.receive(message(1, health=health))
+    assert isinstance(event, StatusReported)
+    assert event.changed == {"health"}
+    assert event.state.health == Health()
+    assert server.receive(message(2, health=health)) == ()
+
+
+def test_a_gap_is_told_and_a_full_report_asked_for() -> None:
+    server = known()
+    assert server.receive(message(2)) == (SequenceBroken(expected=1, received=2),)
+    assert reply(server).flags == FULL
+
+
+def test_an_agent_that_starts_anew_with_its_old_uid_is_a_gap() -> None:
+    server = known()
+    server.receive(message(1))
+    server.line_closed("the connection broke")
+    server.line_opened()
+    assert kinds(server.receive(hello(0))) == [AgentConnected, SequenceBroken]
+    assert reply(server).flags == FULL
+
+
+def test_a_repeat_is_answered_and_processed_once() -> None:
+    server = known()
+    custom = opamp_pb2.CustomMessage(capability="c", type="t", data=b"d")
+    told = server.receive(message(1, custom_message=custom))
+    assert told == (CustomMessageReceived("c", "t", b"d"),)
+    assert server.receive(message(1, custom_message=custom)) == ()
+    assert fields(reply(server)) == {"instance_uid", "capabilities"}
+
+
+def test_another_message_with_the_same_number_is_a_gap() -> None:
+    server = known()
+    server.receive(message(1))
+    health = opamp_pb2.ComponentHealth(healthy=True)
+    assert SequenceBroken(2, 1) in server.receive(message(1, health=health))
+
+
+def test_an_unknown_agent_that_leaves_things_out_is_asked_for_all() -> None:
+    server = make_server()
+    server.receive(message(7))
+    assert reply(server).flags == FULL
+    server.receive(hello(8))
+    assert reply(server).flags == 0
+
+
+def test_a_complete_report_needs_no_asking() -> None:
+    server = make_server()
+    server.receive(hello(7))
+    assert reply(server).flags == 0
+
+
+def test_an_agent_that_cannot_keep_its_promises_is_asked_a_few_times_and_then_left_alone() -> None:
+    server, now, asked = make_server(), 0.0, 0
+    for number in range(7, 20):
+        server.receive(hello(number, capabilities=int(AGENT)))
+        asked += reply(server, now).flags
+        now += 30.0
+    assert asked == MAX_VAIN
+
+
+def test_an_agent_that_answers_at_once_without_complying_is_not_asked_at_once_again() -> None:
+    server, flags = make_server(), []
+    for number in range(7, 17):  # an echo, all in one moment
+        server.receive(message(number))
+        flags.append(reply(server, now=1.0).flags)
+    assert flags == [FULL, *[0] * 9]
+    server.receive(message(17))
+    assert reply(server, now=1.0 + REPEAT_S).flags == FULL
+
+
+def test_an_agent_whose_numbers_are_always_wrong_does_not_start_an_echo() -> None:
+    server, flags = known(), []
+    for text in "abcdefgh":
+        health = opamp_pb2.ComponentHealth(status=text)
+        server.receive(hello(5, health=health))
+        flags.append(reply(server, now=1.0).flags)
+    assert sum(flags) <= 2
+    assert server.state.health == Health(healthy=False, status="h")
+
+
+def test_the_list_behind_an_unknown_hash_is_asked_for_and_kept_while_the_hash_stays() -> None:
+    server = known()
+    bare = opamp_pb2.AvailableComponents(hash=b"one")
+    server.receive(message(1, available_components=bare))
+    assert reply(server).flags == COMPONENTS
+    whole = opamp_pb2.AvailableComponents(hash=b"one")
+    whole.components["a"].SetInParent()
+    server.receive(message(2, available_components=whole))
+    assert reply(server).flags == 0
+    assert server.receive(message(3, available_components=bare)) == ()
+    other = opamp_pb2.AvailableComponents(hash=b"two")
+    server.receive(message(4, available_components=other))
+    assert server.state.components is not None
+    assert server.state.components.components is None
+    assert reply(server).flags == COMPONENTS
+
+
+def test_a_message_that_cannot_be_read_leaves_the_state_and_counts_as_heard() -> None:
+    deep = opamp_pb2.ComponentHealth()
+    for _ in range(40):
+        deep = opamp_pb2.ComponentHealth(component_health_map={"c": deep})
+    server = known()
+    former = server.state.health
+    with pytest.raises(MalformedMessage):
+        server.receive(message(1, health=deep))
+    assert server.state.health == former
+    assert server.receive(message(2)) == ()
+
+
+def test_goodbye_and_a_broken_line_are_told_once_and_the_state_stays() -> None:
+    server = known()
+    disconnect = opamp_pb2.AgentDisconnect()
+    told = server.receive(message(1, agent_disconnect=disconnect))
+    assert told == (AgentDisconnected("the agent disconnected"),)
+    assert server.line_closed("the connection broke") == ()
+    assert server.state.description is not None
+
+
+def test_a_wish_for_a_uid_is_told() -> None:
+    assert UidRequested() in make_server().receive(hello(flags=1))
+
+
+def test_what_is_forgotten_is_asked_for_again() -> None:
+    server = known()
+    server.receive(message(1))
+    server.forget()
+    assert kinds(server.receive(message(2))) == [AgentConnected, StatusReported]
+    assert reply(server).flags == FULL
+
+
+# ---------------------------------------------------------------------------------------- speaking
+
+
+def test_capabilities_are_in_every_reply() -> None:
+    server = known()
+    assert [reply(server).capabilities for _ in range(2)] == [int(SERVER) | 1] * 2
+
+
+def test_a_reply_goes_to_the_uid_that_spoke_and_tells_it_the_right_one() -> None:
+    server = make_server()
+    server.receive(hello(instance_uid=b"t" * 16))
+    answer = reply(server)
+    assert answer.instance_uid == b"t" * 16
+    assert answer.agent_identification.new_instance_uid == UID
+    server.receive(message(1))
+    answer = reply(server)
+    assert (answer.instance_uid, answer.HasField("agent_identification")) == (UID, False)
+
+
+def test_an_error_response_has_nothing_beside_it() -> None:
+    data = refusal(UID, ErrorKind.UNAVAILABLE, "busy", 1.5)
+    answer = opamp_pb2.ServerToAgent.FromString(data)
+    assert fields(answer) == {"instance_uid", "error_response"}
+    assert answer.error_response.retry_info.retry_after_nanoseconds == 1_500_000_000
+    bare = opamp_pb2.ServerToAgent.FromString(refusal(b"", ErrorKind.BAD_REQUEST, "bad"))
+    assert not bare.error_response.HasField("retry_info")
+
+
+def test_an_offer_waits_for_an_agent_that_accepts_it() -> None:
+    server = make_server()
+    server.offer_config(FILES, b"one")
+    assert not server.has_news()
+    server.receive(hello(capabilities=1))
+    assert not server.has_news()
+    assert not reply(server).HasField("remote_config")
+    server.receive(message(1))
+    assert server.has_news()
+    assert reply(server).remote_config.config_hash == b"one"
+    assert not server.has_news()
+
+
+@pytest.mark.parametrize("state", ["APPLIED", "APPLYING", "FAILED"])
+def test_an_offer_is_repeated_until_its_hash_comes_back_whatever_became_of_it(state: str) -> None:
+    server = known(capabilities=int(MANAGED), remote_config_status=status(b"zero"))
+    server.offer_config(FILES, b"one")
+    assert reply(server, 0.0).HasField("remote_config")
+    assert not reply(server, 1.0).HasField("remote_config")  # it may be at it
+    assert reply(server, 1.0 + REPEAT_S).HasField("remote_config")
+    server.receive(message(1, capabilities=0, remote_config_status=status(b"one", state)))
+    assert not reply(server, 100.0).HasField("remote_config")
+    assert server.state.config_status == ConfigStatus(b"one", ConfigState[state])
+
+
+def test_an_agent_that_never_says_what_it_has_is_offered_once_a_line() -> None:
+    server = known()
+    server.offer_config(FILES, b"one")
+    assert reply(server, 0.0).HasField("remote_config")
+    assert not reply(server, 100.0).HasField("remote_config")
+    server.line_opened()
+    assert reply(server, 200.0).HasField("remote_config")
+
+
+def test_the_same_offer_is_no_news_and_a_cleared_one_is_gone() -> None:
+    server = known()
+    server.offer_config(FILES, b"one")
+    reply(server)
+    server.offer_config(FILES, b"one")
+    assert not server.has_news()
+    server.offer_config(FILES, b"two")
+    assert server.has_news()
+    server.clear_offer()
+    assert not server.has_news()
+    assert not reply(server).HasField("remote_config")
+
+
+def test_an_offer_needs_a_hash_and_a_size_within_the_limit() -> None:
+    server = make_server(max_message_bytes=2000)
+    with pytest.raises(LocalProtocolError):
+        server.offer_config(FILES, b"")
+    with pytest.raises(MessageTooLarge):
+        server.offer_config({"a": ConfigFile(b"x" * 2000)}, b"one")
+
+
+def test_the_interval_of_heartbeats_is_offered_once_a_line_to_agents_that_beat() -> None:
+    beats = int(PLAIN | AgentCapabilities.REPORTS_HEARTBEAT)
+    server = make_server(heartbeat_s=10.0)
+    server.receive(hello(capabilities=beats))
+    offered = reply(server).connection_settings
+    assert (offered.opamp.heartbeat_interval_seconds, len(offered.hash)) == (10, 32)
+    assert not reply(server).HasField("connection_settings")
+    assert server.beats
+    server.line_opened()
+    assert reply(server).HasField("connection_settings")
+
+
+@pytest.mark.parametrize(
+    "capabilities",
+    [
+        PLAIN,
+        PLAIN
+        | AgentCapabilities.REPORTS_HEARTBEAT
+        | AgentCapabilities.ACCEPTS_OPAMP_CONNECTION_SETTINGS,
+    ],
+)
+def test_it_is_not_offered_to_agents_that_do_not_beat_or_would_change_their_connection(
+    capabilities: AgentCapabilities,
+) -> None:
+    server = make_server(heartbeat_s=10.0)
+    server.receive(hello(capabilities=int(capabilities)))
+    assert not reply(server).HasField("connection_settings")
+    assert not server.beats
+
+
+def test_custom_messages_go_one_by_one_to_agents_that_announced_them() -> None:
+    server = known()
+    with pytest.raises(LocalProtocolError):
+        server.send_custom("com.example", "t", b"")
+    announced = opamp_pb2.CustomCapabilities(capabilities=["com.example"])
+    server.receive(message(1, custom_capabilities=announced))
+    server.send_custom("com.example", "t", b"1")
+    server.send_custom("com.example", "t", b"2")
+    assert server.has_news()
+    assert [reply(server).custom_message.data for _ in range(3)] == [b"1", b"2", b""]
