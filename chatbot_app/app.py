@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator
 from contextlib import closing
+from itertools import chain
 
 import httpx
 import streamlit as st
@@ -27,7 +28,7 @@ from chatbot_app.conversation import (
     traces_url,
 )
 
-_AVATARS = {"user": "🧑‍💻", "assistant": "🦙"}
+_AVATARS = {"user": ":material/person:", "assistant": ":material/smart_toy:"}
 _HOLD_ON = "The answer was stopped."
 
 
@@ -72,7 +73,7 @@ def clear() -> None:
 def sidebar() -> tuple[Backend, Parameters]:
     """Draw the sidebar; what the user chose."""
     with st.sidebar:
-        st.title("🦙💬 Llama 2 Chatbot")
+        st.title("Llama 2 Chatbot")
         backend = api_key()
         parameters = model_and_parameters()
         st.button("Clear Chat History", on_click=clear, width="stretch")
@@ -84,7 +85,7 @@ def api_key() -> Backend:
     """Say whether there is an API key; take one; say who answers without."""
     typed = ""
     if os.environ.get("REPLICATE_API_TOKEN"):
-        st.success("API key already provided!", icon="✅")
+        st.success("API key already provided!", icon=":material/check_circle:")
     else:
         typed = st.text_input(
             "Replicate API key (optional)",
@@ -93,7 +94,7 @@ def api_key() -> Backend:
         )
     backend = choose_backend(os.environ, typed)
     if backend.source == "typed":
-        st.success("Your key is used, with Llama 2 at Replicate.", icon="✅")
+        st.success("Your key is used, with Llama 2 at Replicate.", icon=":material/check_circle:")
     if backend.local:
         local(backend)
     return backend
@@ -103,11 +104,11 @@ def local(backend: Backend) -> None:
     """Say in plain sight what answers on this machine."""
     model = what_answers(backend.base_url)
     if model is None:
-        st.warning(explain(httpx.ConnectError(""), backend).sentence, icon="⚠️")
+        st.warning(explain(httpx.ConnectError(""), backend).sentence, icon=":material/warning:")
     elif model.real:
-        st.info(model.sentence(), icon="🖥️")
+        st.info(model.sentence(), icon=":material/computer:")
     else:
-        st.warning(model.sentence(), icon="📜")
+        st.warning(model.sentence(), icon=":material/description:")
 
 
 def model_and_parameters() -> Parameters:
@@ -138,6 +139,14 @@ def observability() -> None:
         )
 
 
+def who(backend: Backend, parameters: Parameters) -> str:
+    """Who answers, in a sentence: on a phone the sidebar is out of sight."""
+    if not backend.local:
+        return f"{parameters.model} answers, at Replicate."
+    model = what_answers(backend.base_url)
+    return model.sentence() if model else "Nothing answers yet."
+
+
 def show(turn: Turn) -> None:
     """One turn as it stands."""
     with st.chat_message(turn.role, avatar=_AVATARS[turn.role]):
@@ -155,7 +164,9 @@ def reply(chat: Conversation, backend: Backend, parameters: Parameters) -> None:
             llm_observe.trace("chat turn"),
             closing(kept(chat, backend, parameters)) as stream,
         ):
-            st.write_stream(stream)
+            with st.spinner("Waiting for the model …", show_time=True):
+                first = next(stream, "")
+            st.write_stream(chain([first], stream))
     except Exception as error:  # noqa: BLE001  # whatever it was, the user gets a sentence
         chat.trouble = explain(error, backend)
 
@@ -178,17 +189,20 @@ def trouble(chat: Conversation) -> None:
     """Say what went wrong, and offer the way on."""
     if chat.trouble is None:
         return
-    st.error(f"{chat.trouble.sentence}  \n{chat.trouble.way_on}", icon="🚧")
+    st.error(f"{chat.trouble.sentence}  \n{chat.trouble.way_on}", icon=":material/error:")
     st.button("Try again", on_click=chat.retry)
 
 
 def main() -> None:
     """Draw the page."""
-    st.set_page_config(page_title="Llama 2 Chatbot", page_icon="🦙", layout="centered")
+    st.set_page_config(
+        page_title="Llama 2 Chatbot", page_icon=":material/forum:", layout="centered"
+    )
     chat = conversation()
     backend, parameters = sidebar()
     if question := st.chat_input("Your message", max_chars=LONGEST_QUESTION):
         chat.ask(question)
+    st.caption(f"{who(backend, parameters)} {observed.recorded(observation().status())}")
     for turn in chat.turns:
         show(turn)
     if chat.awaits_answer and chat.trouble is None:

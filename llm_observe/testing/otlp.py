@@ -38,6 +38,7 @@ from starlette.types import Receive, Scope, Send
 
 from llm_observe.testing.requests import CutResponse, client_gone
 
+_Held = tuple[asyncio.AbstractEventLoop, asyncio.Event]
 _PROTOBUF = "application/x-protobuf"
 _SIGNALS: dict[str, tuple[type[Message], type[Message]]] = {
     "/v1/traces": (ExportTraceServiceRequest, ExportTraceServiceResponse),
@@ -105,7 +106,7 @@ class OTLPSink:
         self._count = 0
         self._standing = SUCCESS
         self._next: deque[Answer] = deque()
-        self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+        self._waiting: set[_Held] = set()
         self._in_flight = 0
 
     def answer_with(self, answer: Answer) -> None:
@@ -210,15 +211,15 @@ class OTLPSink:
         raw = await _read(request, self._most_bytes)
         if raw is None:
             return PlainTextResponse("too large", 413)
-        received = self._record(request, raw)
+        received, held = self._record(request, raw)
         try:
-            return await self._answered(request, received)
+            return await self._answered(request, received, held)
         finally:
             with self._changed:
                 self._in_flight -= 1
                 self._changed.notify_all()
 
-    def _record(self, request: Request, raw: bytes) -> ReceivedRequest:
+    def _record(self, request: Request, raw: bytes) -> tuple[ReceivedRequest, _Held]:
         answer = self._next.popleft() if self._next else self._standing
         body = _decompressed(raw, request.headers.get("content-encoding"), self._most_bytes)
         received = ReceivedRequest(
@@ -229,38 +230,37 @@ class OTLPSink:
             message=_decoded(request.url.path, body),
             answer=answer,
         )
+        held = (asyncio.get_running_loop(), asyncio.Event())
         with self._changed:
             self._requests.append(received)
             self._count += 1
             self._in_flight += 1
+            if answer.hang:
+                self._waiting.add(held)
             self._changed.notify_all()
-        return received
+        return received, held
 
-    async def _answered(self, request: Request, received: ReceivedRequest) -> Response:
+    async def _answered(self, request: Request, received: ReceivedRequest, held: _Held) -> Response:
         answer = received.answer
         await asyncio.sleep(answer.delay_s)
         if answer.hang:
-            await self._hang(request)
+            await self._hang(request, held)
         if answer.cut:
             return CutResponse()
         if received.message is None and answer == SUCCESS:
             return PlainTextResponse("not an OTLP request", 400)
         return _response(received.path, answer)
 
-    async def _hang(self, request: Request) -> None:
-        released = asyncio.Event()
-        entry = (asyncio.get_running_loop(), released)
-        with self._changed:
-            self._waiting.add(entry)
+    async def _hang(self, request: Request, held: _Held) -> None:
         gone = asyncio.ensure_future(client_gone(request))
-        free = asyncio.ensure_future(released.wait())
+        free = asyncio.ensure_future(held[1].wait())
         try:
             await asyncio.wait({gone, free}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             gone.cancel()
             free.cancel()
             with self._changed:
-                self._waiting.discard(entry)
+                self._waiting.discard(held)
 
 
 def _response(path: str, answer: Answer) -> Response:

@@ -79,6 +79,7 @@ def test_it_greets_and_offers_what_llama_2_chatbots_offer(page: AppTest) -> None
 def test_without_a_key_it_says_what_answers(page: AppTest) -> None:
     page.run()
     assert "scripted text" in words(page)
+    assert "scripted text" in page.main.caption[0].value
     assert "API key already provided!" not in words(page)
     field = page.text_input[0].proto
     assert field.type == field.PASSWORD
@@ -99,6 +100,7 @@ def test_a_typed_key_is_taken_for_replicate_itself(page: AppTest) -> None:
     page.text_input[0].set_value("r8_typed").run()
     assert "Your key is used" in words(page)
     assert "scripted text" not in words(page)
+    assert page.main.caption[0].value.startswith("meta/llama-2-7b-chat answers, at Replicate.")
 
 
 def test_a_question_is_answered_and_the_chat_goes_on(page: AppTest, fake: FakeReplicate) -> None:
@@ -197,6 +199,18 @@ def test_it_says_what_is_recorded_and_that_nothing_is_connected(page: AppTest) -
     page.run()
     assert "recorded as they are" in words(page)
     assert "No control plane is configured" in words(page)
+
+
+def test_with_a_server_it_links_to_the_traces_of_this_chat(
+    page: AppTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = status(link=Link(server="http://127.0.0.1:4320", connected=True))
+    monkeypatch.setattr(llm_observe.Handle, "status", lambda _handle: given)
+    page.run()
+    (link,) = page.sidebar.get("link_button")
+    session = page.session_state["conversation"].session
+    assert f"http://127.0.0.1:4320/traces?session={session}" in str(link.proto)
+    assert "Connected to the control plane" in words(page)
 
 
 def status(level: str = "full", ratio: float = 1.0, **changes: object) -> Status:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncGenerator, Iterator
+from contextlib import closing
 from itertools import count
 from typing import Any
 
@@ -149,6 +150,8 @@ def test_cancelling_stops_the_engine_and_ends_the_prediction(connect: Connect) -
     stopped = threading.Event()
     client = connect(FakeReplicate(_Endless(stopped)))
     prediction = client.models.predictions.create(MODEL, input=ASK)
+    with closing(prediction.stream()) as stream:  # type: ignore[type-var]  # it is a generator
+        next(stream)
     prediction.cancel()
     assert prediction.status == "canceled"
     assert stopped.wait(30)
