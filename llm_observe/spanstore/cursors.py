@@ -7,6 +7,8 @@ import binascii
 
 from llm_observe.errors import StoreError
 
+_MAX_BYTES = 8 + 4 * 512  # a time and the longest session id
+
 
 def encode(time_ns: int, tie: bytes) -> str:
     """A position in an order by time, then ``tie``, both descending."""
@@ -25,6 +27,6 @@ def decode(cursor: str | None) -> tuple[int, bytes] | None:
         data = base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError) as error:
         raise StoreError("this cursor was not given out here") from error
-    if not 9 <= len(data) <= 520:
+    if not 9 <= len(data) <= _MAX_BYTES:
         raise StoreError("this cursor was not given out here")
     return int.from_bytes(data[:8], "big", signed=True), data[8:]

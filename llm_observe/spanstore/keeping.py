@@ -44,15 +44,19 @@ class Keeper:
 
     def step(self) -> int:
         """One small step; returns how many traces went. More to do: the next step is due at once."""
-        dropped = self._drop_some()
         now_ns = self._clock_ns()
+        self._next_ns = (
+            now_ns + _IDLE_NS
+        )  # also where this step fails: no tight loop over a full disk
+        dropped = self._drop_some()
         if now_ns >= self._points_next_ns:
             self._points_next_ns = now_ns + _POINTS_NS
             self._expire_points(now_ns)
         shrunk = self._shrink()
         if self._log_to_empty:
             self.empty_log()
-        self._next_ns = 0 if dropped or shrunk else now_ns + _IDLE_NS
+        if dropped or shrunk:
+            self._next_ns = 0
         return dropped
 
     def run_all(self) -> int:

@@ -263,7 +263,7 @@ class SpanStore:
     def _keep(self) -> None:
         try:
             self._keeper.step()
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001  # tidying must not end the thread that writes
             logger.warning("the span store could not be tidied: %s", error)
 
 
