@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import select
+import ssl
 import threading
 import time
 from collections import Counter
@@ -60,13 +61,24 @@ class Sink:
         self.replies: dict[str, Reply] = {}
         self.script: list[Reply] = []
         self.requests: list[Request] = []
+        self.limit = 0
+        """Bodies above this size are answered with 413."""
+        self.poison = b""
+        """Bodies that hold this are answered with 500."""
+        self.drip = False
+        """Send one byte of the answer every now and then."""
+        self.connections: set[object] = set()
         self.arrived = threading.Condition()
         self.released = threading.Event()
         self.hung_up = threading.Event()
         """A client gave up a request that was left hanging."""
         self.url = ""
 
-    def next_reply(self, path: str) -> Reply:
+    def next_reply(self, path: str, body: bytes) -> Reply:
+        if 0 < self.limit < len(body):
+            return Reply(413)
+        if self.poison and self.poison in body:
+            return Reply(500)
         with self.arrived:
             if self.script:
                 return self.script.pop(0)
@@ -128,12 +140,15 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["content-length"]))
         if self.headers.get("content-encoding") == "gzip":
             body = gzip.decompress(body)
-        reply = self.sink.next_reply(self.path)
+        reply = self.sink.next_reply(self.path, body)
         headers = {name.lower(): value for name, value in self.headers.items()}
+        self.sink.connections.add(self.client_address)
         status = None if reply.hang or reply.close else reply.status
         self.sink.record(Request(self.path, headers, body, status))
         if reply.hang:
             self._hang()
+        if self.sink.drip:
+            self._drip()
         if reply.close:
             self.close_connection = True
             return
@@ -147,6 +162,16 @@ class _Handler(BaseHTTPRequestHandler):
             ]:  # nothing more was due: it is the end
                 self.sink.hung_up.set()
                 raise ConnectionError
+
+    def _drip(self) -> None:
+        answer = b"HTTP/1.1" + b" " * 2000
+        try:
+            for number in range(len(answer)):
+                self.wfile.write(answer[number : number + 1])
+                if self.sink.released.wait(0.02):
+                    break
+        finally:
+            self.sink.hung_up.set()
 
     def _answer(self, reply: Reply) -> None:
         self.send_response(reply.status)
@@ -169,11 +194,14 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def running_sink() -> Iterator[Sink]:
+def running_sink(tls: ssl.SSLContext | None = None) -> Iterator[Sink]:
     sink = Sink()
     handler = type("Handler", (_Handler,), {"sink": sink})
     server = _Server(("127.0.0.1", 0), handler)
-    sink.url = f"http://127.0.0.1:{server.server_port}"
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    scheme = "http" if tls is None else "https"
+    sink.url = f"{scheme}://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:

@@ -1,0 +1,107 @@
+"""An entry as the span that leaves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
+from opentelemetry.trace import Link, SpanContext, Status, StatusCode, TraceFlags
+
+from llm_observe.settings.model import CaptureLevel
+from llm_observe.tracing.export import otlp
+from llm_observe.tracing.export.entry import Entry
+from llm_observe.tracing.export.present import clean, present
+from tests.tracing.export.drive import CANARY, make_call
+
+LIMITS = SpanLimits(max_span_attributes=3, max_events=1)
+TRACER = TracerProvider(shutdown_on_exit=False, span_limits=LIMITS).get_tracer("app", "1.2")
+RESOURCE = Resource({"service.name": "renewed"})
+
+
+def ended(**made: Any) -> ReadableSpan:
+    span = TRACER.start_span("work", **made)
+    span.end()
+    assert isinstance(span, ReadableSpan)
+    return span
+
+
+def full_of_content() -> ReadableSpan:
+    other = SpanContext(1, 2, False, TraceFlags(1))
+    link = Link(other, {"input.value": CANARY})
+    span = TRACER.start_span("work", links=[link])
+    span.set_attribute("openinference.span.kind", "LLM")
+    span.set_attribute("input.value", CANARY)
+    span.set_attribute("app.own", CANARY)
+    span.add_event("exception", {"exception.message": CANARY, "exception.type": "E"})
+    span.set_status(Status(StatusCode.ERROR, CANARY))
+    span.end()
+    assert isinstance(span, ReadableSpan)
+    return span
+
+
+@pytest.mark.parametrize("level", [CaptureLevel.OFF, CaptureLevel.METADATA])
+def test_content_of_a_foreign_span_leaves_by_no_door(level: CaptureLevel) -> None:
+    sent = present(Entry(full_of_content()), level, RESOURCE)
+    assert CANARY.encode() not in otlp.traces([sent])
+    assert sent.status.status_code is StatusCode.ERROR
+    assert len(sent.links) == len(sent.events) == 1
+
+
+def test_at_level_full_a_foreign_span_is_as_it_was() -> None:
+    original = full_of_content()
+    sent = present(Entry(original), CaptureLevel.FULL, RESOURCE)
+    assert {**(sent.attributes or {})} == {
+        **(original.attributes or {}),
+        "llm_observe.capture.level": "full",
+    }
+    assert sent.status.description == CANARY
+    assert sent.events[0].attributes == original.events[0].attributes
+
+
+def test_identity_times_scope_and_lost_counts_are_kept() -> None:
+    original = ended(attributes={str(n): n for n in range(5)})
+    sent = present(Entry(original), CaptureLevel.FULL, RESOURCE)
+    assert sent.get_span_context() == original.get_span_context()
+    assert (sent.start_time, sent.end_time) == (original.start_time, original.end_time)
+    assert sent.instrumentation_scope == original.instrumentation_scope
+    assert sent.dropped_attributes == original.dropped_attributes == 2
+    assert sent.resource is RESOURCE
+
+
+def test_the_span_itself_is_not_touched() -> None:
+    original = full_of_content()
+    before = {**(original.attributes or {})}
+    present(Entry(original), CaptureLevel.OFF, RESOURCE)
+    assert {**(original.attributes or {})} == before
+
+
+def test_a_call_is_rendered_and_its_failure_becomes_the_status() -> None:
+    call = make_call(error_type="ModelError", error_message="no")
+    sent = present(Entry(ended(), call), CaptureLevel.FULL, RESOURCE)
+    assert sent.status.description == "ModelError: no"
+    assert [event.name for event in sent.events] == ["exception"]
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary()
+    | st.text(st.characters(categories=["Cs"])) | st.builds(object),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.text(min_size=1) | st.just("\ud800"), values, max_size=5))
+def test_whatever_an_app_puts_on_a_span_can_be_encoded(attributes: dict[str, Any]) -> None:
+    cleaned = clean(attributes)
+    sent = present(Entry(ended()), CaptureLevel.FULL, RESOURCE)
+    sent._attributes = cleaned
+    encoded = ExportTraceServiceRequest.FromString(otlp.traces([sent]))
+    (span,) = encoded.resource_spans[0].scope_spans[0].spans
+    assert {item.key for item in span.attributes} == set(cleaned)
+    assert all(isinstance(item.value, AnyValue) for item in span.attributes)
