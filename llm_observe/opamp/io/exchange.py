@@ -70,7 +70,7 @@ class Exchange:
         except MalformedMessage as error:
             return None, _refuse(uid, ErrorKind.BAD_REQUEST, str(error))
         except ValueError as error:
-            return None, _refuse(message.instance_uid, ErrorKind.BAD_REQUEST, str(error))
+            return None, _refuse(message.instance_uid or uid, ErrorKind.BAD_REQUEST, str(error))
         return await self._process(line, message)
 
     async def _process(
