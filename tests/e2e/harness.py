@@ -53,7 +53,7 @@ class ControlPlane:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> ControlPlane:
-        command = [sys.executable, "-m", "llm_observe.cli.main", "serve", "--port", str(self.port)]
+        command = [sys.executable, "-m", "llm_observe.cli", "serve", "--port", str(self.port)]
         command += ["--otlp-port", str(self.otlp_port), "--data-dir", str(self.data)]
         with (self.data.parent / "serve.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -72,7 +72,7 @@ class ControlPlane:
         if self._process is not None and self._process.poll() is None:
             self.signal(signal.SIGTERM)
         self.http.close()
-        return self._process.returncode if self._process else 0
+        return (self._process.returncode or 0) if self._process else 0
 
     def get(self, path: str, **query: Any) -> Any:
         answer = self.http.get(f"/api/v1{path}", params=query)

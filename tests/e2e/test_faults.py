@@ -101,7 +101,7 @@ def test_a_destination_moved_under_load_loses_none(
 
 def test_an_ingest_token_cannot_set_anything(plane: ControlPlane) -> None:
     token = plane.http.post("/api/v1/tokens", json={"kind": "ingest", "name": "app"}).json()
-    secret = token["token"]
+    secret = token["value"]
     answer = plane.http.patch(
         "/api/v1/settings",
         json={"set": {"sampling.ratio": 0}},
