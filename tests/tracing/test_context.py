@@ -1,5 +1,7 @@
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -200,6 +202,13 @@ def test_suppressed_steps_leave_nothing(recorder: KeepingRecorder) -> None:
 
 
 def test_without_a_recorder_the_global_provider_is_used() -> None:
-    with trace("x") as step:
-        step.input = 1
-        assert not otel.get_current_span().is_recording()
+    """In a process of its own: a global provider, once set, stays."""
+    code = (
+        "from opentelemetry import trace as otel\n"
+        "from llm_observe.tracing.context import trace\n"
+        "with trace('x') as step:\n"
+        "    step.input = 1\n"
+        "    print(otel.get_current_span().is_recording())\n"
+    )
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
