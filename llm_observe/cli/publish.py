@@ -58,8 +58,13 @@ def _ask(preview: Json) -> None:
     note(f"This records more than before{f', by {counted(agents)}' if agents else ''}:")
     for change in preview.get("changes") or []:
         note(f"  {change['path']}: {shown(change['before'])} → {shown(change['after'])}")
-    if sys.stdin.isatty() and sys.stderr.isatty():
+    if at_a_terminal():
         typer.confirm("Go on?", abort=True, err=True)
+
+
+def at_a_terminal() -> bool:
+    """Whether somebody is there who can be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def _refused(error: SettingsError, form: Format) -> int:
