@@ -38,7 +38,7 @@ def refusal(record: AgentRecord) -> str:
     if not record.capabilities & AgentCapabilities.ACCEPTS_REMOTE_CONFIG:
         return "it does not accept remote configuration (no AcceptsRemoteConfig capability)"
     if not record.speaks_settings:
-        if record.components is None and record.components_hash:
+        if record.components is None and record.files is None:
             return "it has not told yet which settings it understands"
         return "it is not an llm-observe agent: it reports neither our settings nor their schema"
     return ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from llm_observe.control.model import (
@@ -91,10 +92,14 @@ class AgentRecord:
 
 def _mapping(file: File | None) -> Mapping[str, Any] | None:
     """A JSON entry as a mapping; None where it is absent or something else."""
-    if file is None:
-        return None
+    return None if file is None else _parsed(file.body)
+
+
+@lru_cache(maxsize=1024)
+def _parsed(body: bytes) -> Mapping[str, Any] | None:
+    """Agents of one service report the same bytes; nobody changes what is returned."""
     try:
-        value = json.loads(file.body)
+        value = json.loads(body)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
