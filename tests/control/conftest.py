@@ -201,5 +201,5 @@ def record(**changes: Any) -> AgentRecord:
 @pytest.fixture
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as sock:
-        port = sock.getsockname()[1]
-    return port
+        port: int = sock.getsockname()[1]
+        return port
