@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from llm_observe.cli import options
-from llm_observe.cli.demo_plan import Plan, needed_packages, programs, what_to_try
+from llm_observe.cli.demo_plan import Plan, command_line, needed_packages, programs, what_to_try
 from llm_observe.cli.output import ExitCode, complain, console, note, say
 from llm_observe.cli.processes import Child, port_taken, report
 from llm_observe.errors import LLMObserveError, StateError
@@ -129,7 +129,7 @@ def _line(waiting: list[Child]) -> str:
 
 def _welcome(plan: Plan, open_browser: bool) -> None:
     engine = report(f"{plan.llama_url}/healthz") if plan.llama else {}
-    for line in what_to_try(plan, engine):
+    for line in what_to_try(plan, engine, command_line()):
         say(line)
     sys.stdout.flush()
     for url in (plan.control_url, *((plan.chatbot_url,) if plan.chatbot else ())):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -104,10 +106,21 @@ def _chatbot(plan: Plan, base: Mapping[str, str]) -> Program:
     return Program("chatbot", command, environment, ready, deadline_s=90)
 
 
-def what_to_try(plan: Plan, engine: Mapping[str, Any]) -> Iterator[str]:
+def command_line() -> str:
+    """How a user runs the command line from here: the short way if the shell finds it."""
+    here = Path(sys.executable).parent / "llm-observe"
+    if shutil.which("llm-observe") or not here.exists():
+        return "llm-observe"
+    return os.path.relpath(here) if here.is_relative_to(Path.cwd()) else str(here)
+
+
+def what_to_try(
+    plan: Plan, engine: Mapping[str, Any], program: str = "llm-observe"
+) -> Iterator[str]:
     """The addresses, and the first things to do.
 
-    ``engine`` is what the local Llama says of itself; empty where there is none.
+    ``engine`` is what the local Llama says of itself; empty where there is none. ``program`` is
+    what a user types to run the command line.
     """
     yield ""
     yield f"  Control plane  {plan.control_url}"
@@ -117,7 +130,7 @@ def what_to_try(plan: Plan, engine: Mapping[str, Any]) -> Iterator[str]:
     yield f"  Data           {plan.data_dir}"
     yield ""
     yield "Try:"
-    yield from (f"  {number}. {step}" for number, step in enumerate(_steps(plan), 1))
+    yield from (f"  {number}. {step}" for number, step in enumerate(_steps(plan, program), 1))
     yield ""
     yield "Ctrl-C stops everything."
 
@@ -132,14 +145,14 @@ def _model(plan: Plan, engine: Mapping[str, Any]) -> str:
     return f"scripted text, no model{reason}, {where}"
 
 
-def _steps(plan: Plan) -> Iterator[str]:
+def _steps(plan: Plan, program: str) -> Iterator[str]:
     server = "" if plan.port == 4320 else f" --server {plan.control_url}"
     if plan.chatbot:
         yield "Ask the chatbot something, and see the call under Traces: why was it slow?"
-        yield f"Hide prompts while it runs: llm-observe set capture.level=off --wait{server}"
-        yield f"Stop exporting spans (charts go on): llm-observe set sampling.ratio=0 --wait{server}"
-        yield f"Ask for something wrong: llm-observe set sampling.ratio=1.5{server}"
-        yield f"Take it back: llm-observe undo --wait{server}"
+        yield f"Hide prompts while it runs: {program} set capture.level=off --wait{server}"
+        yield f"Stop exporting spans (charts go on): {program} set sampling.ratio=0 --wait{server}"
+        yield f"Ask for something wrong: {program} set sampling.ratio=1.5{server}"
+        yield f"Take it back: {program} undo --wait{server}"
     else:
         yield f"Start your own app with LLM_OBSERVE_SERVER={plan.control_url}"
-        yield f"See who is connected: llm-observe agents{server}"
+        yield f"See who is connected: {program} agents{server}"

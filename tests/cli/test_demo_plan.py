@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from llm_observe.cli.demo_plan import Plan, needed_packages, programs, what_to_try
+import pytest
+
+from llm_observe.cli.demo_plan import Plan, command_line, needed_packages, programs, what_to_try
 
 PLAN = Plan(4320, 4318, 8501, 5320, True, False, Path("/data"), replicate=False)
 
@@ -69,3 +71,18 @@ def test_the_screen_says_what_answers_as_it_is() -> None:
 def test_commands_to_try_name_the_server_if_it_is_not_the_usual_one() -> None:
     assert "--server" not in "\n".join(what_to_try(PLAN, {}))
     assert "--server http://127.0.0.1:9" in "\n".join(what_to_try(replace(PLAN, port=9), {}))
+
+
+def test_commands_to_try_are_written_as_the_shell_finds_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / ".venv" / "bin" / "llm-observe"
+    program.parent.mkdir(parents=True)
+    program.touch(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.executable", str(program.parent / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert command_line() == ".venv/bin/llm-observe"
+    assert ": .venv/bin/llm-observe undo" in "\n".join(what_to_try(PLAN, {}, command_line()))
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert command_line() == "llm-observe"
