@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from llm_observe.control.ui import calls
@@ -16,6 +16,11 @@ from llm_observe.spanstore.model import Page, SessionSummary, Span, TraceFilter,
 PAGE = 50
 TURNS = 25
 """Turns of a conversation on one page, each read with its content."""
+
+_GONE = (
+    '<div id="session" class="card"><div class="card-body">This session was deleted.</div></div>'
+)
+"""What an open page of a session shows once somebody deleted it."""
 
 
 class SessionPages:
@@ -48,6 +53,8 @@ class SessionPages:
             TraceFilter(session=session), limit=TURNS, cursor=cursor
         )
         if not page.items and not cursor:
+            if "hx-request" in request.headers:
+                return HTMLResponse(_GONE)
             raise NotFound("There is no such session. It may have been deleted.")
         return await self._site.page(
             request,

@@ -225,6 +225,12 @@ async def test_what_does_not_exist_is_a_page_in_the_same_look(browser: Browser, 
     assert "Traceback" not in page
 
 
+async def test_an_open_page_of_a_deleted_session_says_so(browser: Browser) -> None:
+    answer = await browser.get("/sessions/none", headers={"HX-Request": "true"})
+    assert answer.status_code == 200
+    assert "This session was deleted" in answer.text
+
+
 async def test_a_fault_of_ours_is_a_page_that_tells_no_inside(
     here: World, browser: Browser, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
