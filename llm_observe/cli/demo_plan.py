@@ -141,8 +141,8 @@ def _model(plan: Plan, engine: Mapping[str, Any]) -> str:
     where = f"behind Replicate's API at {plan.llama_url}"
     if engine.get("real"):
         return f"{engine.get('engine')}, a real small Llama on this machine, {where}"
-    reason = f" ({engine['reason']})" if engine.get("reason") else ""
-    return f"scripted text, no model{reason}, {where}"
+    reason = f": {engine['reason']}" if engine.get("reason") else ""
+    return f"scripted text, no model{reason}; {where}"
 
 
 def _steps(plan: Plan, program: str) -> Iterator[str]:

@@ -62,7 +62,7 @@ def test_the_screen_says_what_answers_as_it_is() -> None:
     real = "\n".join(what_to_try(PLAN, {"engine": "SmolLM2", "real": True}))
     assert "SmolLM2, a real small Llama on this machine" in real
     scripted = "\n".join(what_to_try(PLAN, {"real": False, "reason": "no wheel fits"}))
-    assert "scripted text, no model (no wheel fits)" in scripted
+    assert "scripted text, no model: no wheel fits" in scripted
     assert "Replicate, with your API key" in "\n".join(
         what_to_try(replace(PLAN, replicate=True), {})
     )
