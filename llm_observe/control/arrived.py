@@ -14,14 +14,22 @@ from llm_observe.opamp.values import AgentCapabilities, Component, Health
 
 _LINE = re.compile(r"(?P<path>.+?): found (?P<found>.*), expected (?P<expected>.*)")
 _DOCUMENT = "(document)"
+LINE_CHARS = 2000
+"""A longer line of an error message is shown, and not taken apart."""
+# A key counts from the telling word on: what stands before it need not be looked at, so the time
+# that this takes grows with the text and no faster.
 _SECRET = re.compile(
     r"""(?ix)
-    (?P<key> ["']? [\w.-]* (?: passw(?:or)?d | secret | token | api[_-]?key | authorization
-             | credential | private[_-]?key ) [\w.-]* ["']? [ \t]* [:=] [ \t]* )
-    (?P<value> "(?:[^"\\\n]|\\.)*" | '[^'\n]*' | [^\s,}\]\[{\#"'|>][^\n,}\]]* )"""
+    (?P<key> (?: passw(?:or)?d | secret | token | api[_-]?key | authorization | credential
+             | private[_-]?key ) [\w.-]{0,24} ["']? [ \t]{0,24} [:=] [ \t]{0,24} )
+    (?P<value> \$\{[^}\n]*\}[^\n,}]* | "(?:[^"\\\n]|\\.)*" | '[^'\n]*'
+             | [^\s,}\]\[{\#"'|>][^\n,}\]]* )"""
 )
-_HARMLESS = re.compile(r"""(?ix) ["']? (?: [\d._]+ \w{0,2} | true | false | null | ~
-    | \$\{ [^}]* \} | \[?redacted\]? | \*+ (?:\(\w+\))? | (?:env|file):\S+ ) ["']? \s*""")
+_HARMLESS = re.compile(
+    r"""(?ix) ["']? (?: true | false | null | ~ | \$\{ [^}]* \} | \[?redacted\]?
+    | \*+ (?:\(\w+\))? | (?:env|file):\S+ ) ["']? \s*"""
+)
+_NUMBER = re.compile(r"[\d._]+\s*\w{0,2}\s*")
 _OPAMP_WORDS = {"OPAMP": "OpAMP"}
 
 
@@ -65,7 +73,8 @@ def component(told: Component) -> ComponentView:
 
 def problems_of(error: str) -> tuple[Problem, ...]:
     """The lines of an error message that follow our form, one problem per key."""
-    found = (_LINE.fullmatch(line.strip()) for line in error.splitlines())
+    lines = (line.strip() for line in error.splitlines() if len(line) <= LINE_CHARS)
+    found = map(_LINE.fullmatch, lines)
     return tuple(
         Problem("" if m["path"] == _DOCUMENT else m["path"], m["found"], m["expected"])
         for m in found
@@ -97,7 +106,13 @@ def masked(body: bytes) -> bytes:
 
 def _mask(found: re.Match[str]) -> str:
     value = found["value"]
-    if _HARMLESS.fullmatch(value):
+    if _HARMLESS.fullmatch(value) or _is_count(found["key"], value):
         return found[0]
     digest = hashlib.sha256(value.strip("\"' \t\r").encode()).hexdigest()[:8]
     return f'{found["key"]}"***({digest})"'
+
+
+def _is_count(key: str, value: str) -> bool:
+    """``max_tokens: 4096`` is no secret, ``token: 4096`` and ``password: 4096`` are."""
+    plural = key.lower().startswith(("tokens", "token_"))
+    return plural and bool(_NUMBER.fullmatch(value))
