@@ -6,6 +6,7 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from llm_observe.control.model import ComponentView, HealthView
@@ -82,13 +83,14 @@ def problems_of(error: str) -> tuple[Problem, ...]:
     )
 
 
-def capability_names(bits: int) -> list[str]:
+@lru_cache(maxsize=256)
+def capability_names(bits: int) -> tuple[str, ...]:
     """The specification's names of the capabilities that are set, in the order of their bits."""
-    return [
+    return tuple(
         "".join(_OPAMP_WORDS.get(word, word.title()) for word in (flag.name or "").split("_"))
         for flag in AgentCapabilities
         if bits & flag
-    ]
+    )
 
 
 def masked(body: bytes) -> bytes:

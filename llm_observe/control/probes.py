@@ -23,7 +23,7 @@ def routes(service: Service) -> list[BaseRoute]:
 
     async def readyz(_: Request) -> Response:
         try:
-            await service.status()
+            await service.check()
         except StoreError:
             return JSONResponse({"status": "the storage does not answer"}, 503)
         return JSONResponse({"status": "ready"})

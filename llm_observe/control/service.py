@@ -122,6 +122,15 @@ class Service(SettingsCases, FleetCases, TraceCases, TokenCases):
             schema_hash=self._roster.schema_hash,
         )
 
+    async def check(self) -> None:
+        """Ask both databases for something small.
+
+        Raises:
+            StoreError: One of them does not answer.
+        """
+        await self._storage.ping()
+        await self.span_stats()
+
     async def tidy(self) -> None:
         """Write ages down and forget what is too old; call it now and then."""
         await self._tidy_fleet()

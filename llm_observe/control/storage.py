@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from llm_observe.control import database, tables
@@ -30,6 +31,7 @@ from llm_observe.control.model import (
 )
 from llm_observe.control.record import AgentRecord
 from llm_observe.control.writer import Writer
+from llm_observe.errors import StoreError
 from llm_observe.settings.documents import canonical, document_hash
 
 _RECORD = TypeAdapter(AgentRecord)
@@ -233,6 +235,17 @@ class Storage:
         """Who did what, newest first."""
         rows = await self._all(select(tables.audit).order_by(tables.audit.c.id.desc()).limit(limit))
         return [AuditRow(r.at, r.actor, r.action, r.object, r.detail) for r in rows]
+
+    async def ping(self) -> None:
+        """Read something small.
+
+        Raises:
+            StoreError: The file cannot be read.
+        """
+        try:
+            await self._all(select(tables.scopes.c.id).limit(1))
+        except SQLAlchemyError as error:
+            raise StoreError(f"control.db cannot be read: {error}") from error
 
     async def size(self) -> int:
         """Bytes on disk, write-ahead log included."""

@@ -44,7 +44,7 @@ def summary(record: AgentRecord, wanted: Desired) -> AgentSummary:
 
 def _row(record: AgentRecord, wanted: Desired) -> dict[str, Any]:
     told, more = record.description.identifying, record.description.non_identifying
-    in_force = flatten(record.effective.document or {})
+    document = record.effective.document or {}
     return {
         "uid": record.uid,
         "service": record.service,
@@ -60,8 +60,8 @@ def _row(record: AgentRecord, wanted: Desired) -> dict[str, Any]:
         "pid": _whole(more.get("process.pid")),
         "health": record.health,
         "config": plan.stand(record, wanted),
-        "capture_level": _text(in_force.get("capture.level")),
-        "sampling_ratio": _number(in_force.get("sampling.ratio")),
+        "capture_level": _text(_inner(document, "capture", "level")),
+        "sampling_ratio": _number(_inner(document, "sampling", "ratio")),
         "capabilities": capability_names(record.capabilities),
     }
 
@@ -182,6 +182,11 @@ def counts(rows: Iterable[AgentSummary]) -> AgentCounts:
         unhealthy=sum(row.health.healthy is False for row in here),
         capturing_content=sum(row.capture_level in _CONTENT_LEVELS for row in here),
     )
+
+
+def _inner(document: Mapping[str, Any], section: str, name: str) -> Any:
+    found = document.get(section)
+    return found.get(name) if isinstance(found, Mapping) else None
 
 
 def _text(value: Any) -> str | None:

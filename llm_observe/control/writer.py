@@ -63,7 +63,7 @@ class Writer:
         return len(self._jobs)
 
     async def rows(self, statement: Executable, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Execute one statement for each row. Neighbours with the same statement become one call.
+        """Execute one statement for each row. Those that wait for the same one become one call.
 
         Raises:
             StoreError: The disk is full or broken, or the server is stopping; nothing was written.
@@ -113,14 +113,22 @@ class Writer:
 
 
 def _grouped(batch: Sequence[_Job]) -> list[list[_Job]]:
-    """Neighbours with the same statement together; work stands alone."""
+    """Rows of one statement together; work stands alone, and nothing moves across it.
+
+    The order of one statement's rows stays. Between statements it does not matter: each writes a
+    table of its own.
+    """
     groups: list[list[_Job]] = []
+    by_statement: dict[int, list[_Job]] = {}
     for job in batch:
-        last = groups[-1][-1] if groups else None
-        if last is not None and job.statement is not None and job.statement is last.statement:
-            groups[-1].append(job)
+        if job.statement is None:
+            by_statement = {}
+            groups.append([job])
+        elif (group := by_statement.get(id(job.statement))) is not None:
+            group.append(job)
         else:
             groups.append([job])
+            by_statement[id(job.statement)] = groups[-1]
     return groups
 
 

@@ -97,4 +97,4 @@ def test_capabilities_have_the_names_of_the_specification() -> None:
     bits = AgentCapabilities.ACCEPTS_REMOTE_CONFIG | (
         AgentCapabilities.ACCEPTS_OPAMP_CONNECTION_SETTINGS
     )
-    assert capability_names(int(bits)) == ["AcceptsRemoteConfig", "AcceptsOpAMPConnectionSettings"]
+    assert capability_names(int(bits)) == ("AcceptsRemoteConfig", "AcceptsOpAMPConnectionSettings")
