@@ -100,14 +100,13 @@ async def assembled(options: ServeOptions) -> AsyncIterator[ControlPlane]:
 
 
 def prepare(data_dir: Path) -> None:
-    """Make the data folder, for its owner only.
+    """Make the data folder, for its owner only; one that is there keeps its mode, our files have theirs.
 
     Raises:
         StoreError: It cannot be made.
     """
     try:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        data_dir.chmod(0o700)
     except OSError as error:
         raise StoreError(f"cannot use the folder {data_dir}: {error.strerror}") from error
     if not os.access(data_dir, os.W_OK | os.X_OK):

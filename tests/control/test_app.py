@@ -15,6 +15,7 @@ from uuid import UUID
 import httpx
 import pytest
 
+from llm_observe.control.assembly import ServeOptions, assembled
 from tests.control.conftest import DEADLINE_S, App
 
 PROGRAM = """
@@ -231,3 +232,16 @@ def test_an_agent_that_is_frozen_shows_its_old_values_and_one_that_is_killed_is_
     )
     assert gone["acknowledged"]["state"] == "applied"
     assert gone["effective"]["document"]["capture"]["level"] == "off"
+
+
+@pytest.mark.anyio
+async def test_a_folder_that_is_there_keeps_its_mode_and_our_files_are_the_owners_only(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(0o755)
+    async with assembled(ServeOptions(data_dir=folder)):
+        modes = {path.name: path.stat().st_mode & 0o077 for path in folder.iterdir()}
+    assert folder.stat().st_mode & 0o777 == 0o755
+    assert set(modes.values()) == {0}, modes
