@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 
-from chatbot_app.launch import command
+from streamlit.web.cli import main as streamlit
+
+from chatbot_app import observed
+from chatbot_app.launch import streamlit_arguments
 
 
 def main() -> None:
-    """Become Streamlit."""
+    """Observe from the start, so that the process is known before its page is opened."""
     parser = argparse.ArgumentParser(prog="python -m chatbot_app", description="Llama 2 chatbot.")
     parser.add_argument("--port", type=int, default=8501, help="default: %(default)s")
-    arguments = command(parser.parse_args().port)
-    sys.stdout.flush()
-    os.execv(arguments[0], arguments)  # noqa: S606  # no shell; our own interpreter
+    arguments = streamlit_arguments(parser.parse_args().port)
+    observed.begin()
+    streamlit(arguments, prog_name="streamlit")
 
 
 if __name__ == "__main__":

@@ -35,9 +35,7 @@ _HOLD_ON = "The answer was stopped."
 @st.cache_resource
 def observation() -> llm_observe.Handle:
     """Observe this process, once, however often Streamlit runs the script."""
-    return llm_observe.observe(
-        service_name="llama2-chatbot", settings={"capture": {"level": "full"}}
-    )
+    return observed.begin()
 
 
 @st.cache_data(ttl=5, show_spinner=False)

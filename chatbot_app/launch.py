@@ -24,8 +24,11 @@ _OPTIONS = {
 
 
 def command(port: int = 8501) -> list[str]:
-    """The command that serves the chatbot: loopback only, no telemetry, no e-mail prompt."""
+    """The command that serves the chatbot."""
+    return [sys.executable, "-m", "chatbot_app", "--port", str(port)]
+
+
+def streamlit_arguments(port: int) -> list[str]:
+    """What Streamlit is told: loopback only, no telemetry, no e-mail prompt."""
     options = [f"--{name}={value}" for name, value in _OPTIONS.items()]
-    return [
-        sys.executable, "-m", "streamlit", "run", str(PAGE), f"--server.port={port}", *options,
-    ]  # fmt: skip
+    return ["run", str(PAGE), f"--server.port={port}", *options]

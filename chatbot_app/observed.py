@@ -1,11 +1,26 @@
-"""What the chatbot says about its own observation: short, and only what is true now."""
+"""The chatbot's own observation: begun with the process, and what is said of it on the page.
+
+What is said is short, and only what is true now.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import llm_observe
+
 if TYPE_CHECKING:
-    from llm_observe import Status
+    from llm_observe import Handle, Status
+
+
+def begin() -> Handle:
+    """Observe this process; called again, the same handle."""
+    return llm_observe.observe(
+        service_name="llama2-chatbot",
+        settings={"capture": {"level": "full"}},
+        resource={"service.version": llm_observe.__version__},
+    )
+
 
 _RECORDED = {
     "off": "Prompts and answers are **not** recorded, only model, timing and tokens.",

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 
-from llm_observe.agent.identity import make_resource, new_instance_uid
+from llm_observe.agent.identity import make_resource
 from llm_observe.agent.lastgood import LastGood, RemoteState
 from llm_observe.agent.options import Options, default_service_name, from_environment
 from llm_observe.agent.status import DestinationState, Link, Status
@@ -29,6 +29,7 @@ from llm_observe.settings.layers import Layer, LayerValue, Resolved, resolve
 from llm_observe.settings.model import CaptureLevel, Limits, Settings
 from llm_observe.tracing import instrument, patch
 from llm_observe.tracing.pipeline import Pipeline
+from llm_observe.uids import new_uid
 from llm_observe.version import __version__
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Handle:
         self._service = options.service_name or default_service_name()
         self._runtime: Runtime | None = None
         self._closed = False
-        self._begin(new_instance_uid())
+        self._begin(uuid.UUID(bytes=new_uid()))
         if not options.disabled:
             self._connect()
 
@@ -127,7 +128,7 @@ class Handle:
             return
         try:
             self._runtime = None
-            self._begin(new_instance_uid())
+            self._begin(uuid.UUID(bytes=new_uid()))
             self._pipeline.after_fork_in_child(self._resource)
             self._start_runtime()
         except Exception:  # a fork of the app must never fail because of us

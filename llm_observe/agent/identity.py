@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
-import secrets
 import socket
-import time
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -19,15 +17,6 @@ from typing import Any
 from opentelemetry.sdk.resources import Resource
 
 _IDENTIFYING = ("service.name", "service.namespace", "service.version", "service.instance.id")
-
-
-def new_instance_uid(now_ms: int | None = None, noise: bytes | None = None) -> uuid.UUID:
-    """A UUIDv7 (RFC 9562, section 5.7): time-ordered, hard to collide."""
-    now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
-    raw = bytearray(now_ms.to_bytes(6, "big") + (noise or secrets.token_bytes(10)))
-    raw[6] = 0x70 | raw[6] & 0x0F
-    raw[8] = 0x80 | raw[8] & 0x3F
-    return uuid.UUID(bytes=bytes(raw))
 
 
 def make_resource(

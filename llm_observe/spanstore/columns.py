@@ -7,32 +7,8 @@ from typing import Any
 
 from llm_observe.spanstore import content, detail
 from llm_observe.spanstore.model import Span, to_json
+from llm_observe.spanstore.schema import SPAN_FIELDS
 
-_PLAIN = (
-    "name",
-    "kind",
-    "service",
-    "scope",
-    "instance",
-    "error_type",
-    "model",
-    "provider",
-    "operation",
-    "session",
-    "user",
-    "tokens_in",
-    "tokens_out",
-    "tokens_total",
-    "ttft_ms",
-    "queue_ms",
-    "tokens_per_s",
-    "cost",
-    "finish_reason",
-    "capture_level",
-    "config_hash",
-    "start_ns",
-    "end_ns",
-)
 SPAN_COLUMNS: dict[str, str] = {
     "trace_id": "lower(hex(s.trace_id))",
     "span_id": "lower(hex(s.span_id))",
@@ -40,8 +16,8 @@ SPAN_COLUMNS: dict[str, str] = {
     "start": "s.start_ns / 1e9",
     "duration_ms": "(s.end_ns - s.start_ns) / 1e6",
     "error": "s.error",
-    **{name: f"s.{name}" for name in _PLAIN},
 }
+SPAN_COLUMNS |= {name: f"s.{name}" for name in SPAN_FIELDS if name not in SPAN_COLUMNS}
 DEFAULT = tuple(SPAN_COLUMNS)
 """All that need no payload."""
 

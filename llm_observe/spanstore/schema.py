@@ -17,6 +17,37 @@ from llm_observe.errors import StoreError
 APPLICATION_ID = 0x4C4D4F53  # "LMOS"
 SERVICE, MODEL = 1, 2  # trace_facets.kind
 
+SPAN_FIELDS = (
+    "trace_id",
+    "span_id",
+    "parent_id",
+    "name",
+    "kind",
+    "service",
+    "scope",
+    "instance",
+    "start_ns",
+    "end_ns",
+    "error",
+    "error_type",
+    "model",
+    "provider",
+    "operation",
+    "session",
+    "user",
+    "tokens_in",
+    "tokens_out",
+    "tokens_total",
+    "ttft_ms",
+    "queue_ms",
+    "tokens_per_s",
+    "cost",
+    "finish_reason",
+    "capture_level",
+    "config_hash",
+)
+"""Columns of ``spans`` that a row brings, in the order of writing."""
+
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO meta VALUES ('commits', 0), ('spans', 0), ('traces', 0);

@@ -8,40 +8,12 @@ from collections.abc import Iterable, Sequence
 import zstandard
 
 from llm_observe.spanstore.model import SpanRow
+from llm_observe.spanstore.schema import SPAN_FIELDS
 from llm_observe.spanstore.summary import Line, Part, summarise
 
-_SPAN = (
-    "trace_id",
-    "span_id",
-    "parent_id",
-    "name",
-    "kind",
-    "service",
-    "scope",
-    "instance",
-    "start_ns",
-    "end_ns",
-    "error",
-    "error_type",
-    "model",
-    "provider",
-    "operation",
-    "session",
-    "user",
-    "tokens_in",
-    "tokens_out",
-    "tokens_total",
-    "ttft_ms",
-    "queue_ms",
-    "tokens_per_s",
-    "cost",
-    "finish_reason",
-    "capture_level",
-    "config_hash",
-)
 _INSERT_SPAN = (
-    f"INSERT INTO spans (id, received_ns, {', '.join(_SPAN)})"  # noqa: S608  # our own names
-    f" VALUES ({', '.join('?' * (len(_SPAN) + 2))}) ON CONFLICT (trace_id, span_id) DO NOTHING"
+    f"INSERT INTO spans (id, received_ns, {', '.join(SPAN_FIELDS)})"  # noqa: S608  # our own names
+    f" VALUES ({', '.join('?' * (len(SPAN_FIELDS) + 2))}) ON CONFLICT (trace_id, span_id) DO NOTHING"
 )
 _PARTS = f"SELECT {', '.join(Part._fields)} FROM spans WHERE trace_id = ?"  # noqa: S608  # ours
 _LINE = (*Line._fields, "input_preview", "output_preview")
@@ -86,7 +58,7 @@ class SpanTables:
         self._db.executemany(
             _INSERT_SPAN,
             (
-                (number, received_ns, *(getattr(row, name) for name in _SPAN))
+                (number, received_ns, *(getattr(row, name) for name in SPAN_FIELDS))
                 for number, row in numbered.items()
             ),
         )

@@ -23,8 +23,8 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from llm_observe.settings.model import CaptureLevel
 from llm_observe.tracing import instrument, patch
-from llm_observe.tracing.call import Call
-from llm_observe.tracing.render import render, start_attributes
+from llm_observe.tracing.call import Call, start_attributes
+from llm_observe.tracing.render import render
 
 _MOST_ATTRIBUTES = 20_000
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from traceback import TracebackException
 from typing import Any, NamedTuple
 
+from llm_observe.conventions import OPERATION, SPAN_KIND
+
 Scalar = str | int | float | bool | None
 
 MAX_ITEMS = 200
@@ -184,3 +186,16 @@ def snapshot(value: Any, depth: int = 4) -> Any:
         pairs = zip(value, range(MAX_ITEMS), strict=False)
         return [snapshot(item, depth - 1) for item, _ in pairs]
     return f"<{type(value).__name__}>"
+
+
+def start_attributes(call: Call) -> dict[str, Any]:
+    """The attributes a sampler may want, for the start of the span (OTel GenAI, inference span)."""
+    values = {
+        SPAN_KIND: "LLM",
+        OPERATION: call.operation,
+        "gen_ai.provider.name": call.provider,
+        "gen_ai.request.model": call.request_model,
+        "server.address": call.server_address,
+        "server.port": call.server_port,
+    }
+    return {key: value for key, value in values.items() if value}

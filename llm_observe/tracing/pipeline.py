@@ -24,7 +24,7 @@ from llm_observe.conventions import CONFIG_HASH
 from llm_observe.errors import Problem
 from llm_observe.settings.layers import active_destinations
 from llm_observe.settings.model import Destination, Settings
-from llm_observe.tracing.call import Call
+from llm_observe.tracing.call import Call, start_attributes
 from llm_observe.tracing.export import late
 from llm_observe.tracing.export.bounds import Bounds, read_bounds
 from llm_observe.tracing.export.delivery import Delivery
@@ -34,7 +34,6 @@ from llm_observe.tracing.export.probe import probe_all
 from llm_observe.tracing.export.quiet import is_quiet
 from llm_observe.tracing.export.status import PipelineStatus
 from llm_observe.tracing.gate import gate
-from llm_observe.tracing.render import start_attributes
 from llm_observe.tracing.sampler import LiveSampler
 
 SCOPE = "llm_observe.calls"

@@ -16,7 +16,6 @@ from llm_observe.conventions import (
     CAPTURE_LEVEL,
     CONTENT_DROPPED,
     FIELDS,
-    OPERATION,
     PARAMETERS,
     SPAN_KIND,
     Kind,
@@ -34,7 +33,6 @@ __all__ = [
     "scrub",
     "scrub_event",
     "scrub_status",
-    "start_attributes",
 ]
 
 Attributes = dict[str, Any]
@@ -59,19 +57,6 @@ class Rendered(NamedTuple):
     attributes: Attributes
     events: tuple[Event, ...]
     error: str | None
-
-
-def start_attributes(call: Call) -> Attributes:
-    """The attributes a sampler may want, for the start of the span (OTel GenAI, inference span)."""
-    values = {
-        SPAN_KIND: "LLM",
-        OPERATION: call.operation,
-        "gen_ai.provider.name": call.provider,
-        "gen_ai.request.model": call.request_model,
-        "server.address": call.server_address,
-        "server.port": call.server_port,
-    }
-    return {key: value for key, value in values.items() if value}
 
 
 def render(call: Call, level: CaptureLevel) -> Rendered:

@@ -102,6 +102,16 @@ def chat(demo: Demo, page: Page, question: str) -> dict[str, Any]:
     return demo.calls()[0]
 
 
+def test_the_chatbot_is_listed_before_anybody_opens_it(demo: Demo) -> None:
+    def listed() -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = demo.http.get("/api/v1/agents").json()["items"]
+        return items
+
+    (agent,) = eventually(listed, "the chatbot is listed")
+    assert (agent["service"], agent["connected"]) == ("llama2-chatbot", True)
+    assert agent["version"] != ""
+
+
 def test_a_chat_becomes_a_span_with_true_tokens(demo: Demo, page: Page) -> None:
     call = chat(demo, page, "Why is the sky blue?")
     spans = demo.http.get(f"/api/v1/traces/{call['trace_id']}").json()["spans"]

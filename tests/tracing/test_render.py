@@ -5,9 +5,9 @@ import pytest
 
 from llm_observe.settings.model import CaptureLevel
 from llm_observe.tracing import scrubbing
-from llm_observe.tracing.call import Call, Message
+from llm_observe.tracing.call import Call, Message, start_attributes
 from llm_observe.tracing.gate import gate
-from llm_observe.tracing.render import render, start_attributes
+from llm_observe.tracing.render import render
 
 OFF, METADATA, REDACTED, FULL = CaptureLevel
 MAIL = "joe@example.com"

@@ -118,6 +118,8 @@ def _word(row: KeyRow, said: Acknowledged, answered: bool) -> str:
         return ""
     if not answered:
         return "pending"
+    if said.state is AckState.FAILED and row.desired == row.effective:
+        return "holds from before"
     words = {
         AckState.APPLIED: "acknowledged",
         AckState.FAILED: "not applied",

@@ -23,9 +23,9 @@ from llm_observe.opamp.io.exchange import Exchange, Handler
 from llm_observe.opamp.io.registry import MAX_AGENTS, AgentLink, Registry
 from llm_observe.opamp.io.serve_http import Receive, Refused, Send, respond, status_refusal
 from llm_observe.opamp.io.serve_websocket import WebSocketLine
-from llm_observe.opamp.io.uids import new_uid
 from llm_observe.opamp.server import ServerProtocol
 from llm_observe.opamp.values import ServerCapabilities
+from llm_observe.uids import new_uid
 
 __all__ = ["AgentLink", "Handler", "OpAMPServer"]
 

@@ -19,9 +19,9 @@ from llm_observe.opamp.io.bodies import (
 )
 from llm_observe.opamp.io.exchange import Exchange
 from llm_observe.opamp.io.registry import AgentLink
-from llm_observe.opamp.io.uids import uid_from_text
 from llm_observe.opamp.server import refusal
 from llm_observe.opamp.values import ErrorKind
+from llm_observe.uids import uid_from_text
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

@@ -15,10 +15,10 @@ from opentelemetry.trace import Link, Status, StatusCode
 
 from llm_observe.conventions import CAPTURE_LEVEL, CONTENT_DROPPED, is_llm
 from llm_observe.settings.model import CaptureLevel
-from llm_observe.tracing.call import Call
+from llm_observe.tracing.call import Call, start_attributes
 from llm_observe.tracing.export.entry import Entry
 from llm_observe.tracing.gate import gate
-from llm_observe.tracing.render import render, scrub, scrub_event, scrub_status, start_attributes
+from llm_observe.tracing.render import render, scrub, scrub_event, scrub_status
 
 _LONGEST_INT = 2**63
 

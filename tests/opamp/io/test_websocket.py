@@ -35,7 +35,6 @@ from llm_observe.opamp.events import (
 )
 from llm_observe.opamp.io import websocket
 from llm_observe.opamp.io.asgi import AgentLink
-from llm_observe.opamp.io.uids import new_uid
 from llm_observe.opamp.io.websocket import WebSocketClient
 from llm_observe.opamp.values import (
     ConfigFile,
@@ -44,6 +43,7 @@ from llm_observe.opamp.values import (
     Health,
     ServerCapabilities,
 )
+from llm_observe.uids import new_uid
 from tests.link import AGENT, DESCRIPTION
 from tests.opamp.io.peers import DEADLINE_S, Recorder, make_server
 from tests.opamp.io.serving import free_port, process, serving

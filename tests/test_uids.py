@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from llm_observe.opamp.io.uids import new_uid, uid_from_text, uid_text
+from llm_observe.uids import new_uid, uid_from_text, uid_text
 
 
 def test_a_new_uid_is_a_uuid_of_version_seven_in_the_order_of_time() -> None:
