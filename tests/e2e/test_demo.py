@@ -17,6 +17,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from chatbot_app.engine import LlamaServer
 from chatbot_app.weights import SMOLLM2, fetch
+from llm_observe.testing import OTLPSink, serve_in_thread
 from llm_observe.testing.dialogue import messages_of
 from tests.control.ui.test_browser import CHROMIUM, SWITCHES
 from tests.e2e.harness import eventually, free_port
@@ -135,8 +136,13 @@ def test_a_chat_becomes_a_span_with_true_tokens(demo: Demo, page: Page) -> None:
 
 
 def test_capture_off_hides_what_is_said_from_then_on(demo: Demo, page: Page) -> None:
-    demo.set(capture__level="off")
-    call = chat(demo, page, f"Remember the word {CANARY}.")
+    sink = OTLPSink()
+    with serve_in_thread(sink) as served:
+        demo.set(capture__level="off", destinations__sink__endpoint=served.url)
+        call = chat(demo, page, f"Remember the word {CANARY}.")
+        assert sink.wait_for(lambda: len(sink.spans()) >= 2)
+        assert not sink.holds(CANARY)
+        demo.set(destinations__sink__enabled=False)
     assert call["capture_level"] == "off"
     for known in demo.calls():
         assert CANARY not in demo.http.get(f"/api/v1/traces/{known['trace_id']}").text

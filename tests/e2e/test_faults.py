@@ -80,11 +80,15 @@ def test_a_program_that_starts_without_its_server_keeps_the_last_good_settings(
 def test_a_destination_moved_under_load_loses_none(
     plane: ControlPlane, start_app: StartApp
 ) -> None:
+    """Ten queue lengths of spans go through; the queue is small so that it would show."""
     old, new = OTLPSink(), OTLPSink()
-    calls = 300
+    queue = 64
+    calls = 10 * queue
     with serve_in_thread(old) as old_at, serve_in_thread(new) as new_at:
         app = start_app(
-            {"OTEL_EXPORTER_OTLP_ENDPOINT": old_at.url}, service_name="chat", server=plane.url
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": old_at.url, "OTEL_BSP_MAX_QUEUE_SIZE": str(queue)},
+            service_name="chat",
+            server=plane.url,
         )
         plane.agent("chat")
         app.tell("burst", calls, "moved")

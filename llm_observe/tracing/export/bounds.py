@@ -57,13 +57,18 @@ class Bounds:
 
 
 def read_bounds(environ: Mapping[str, str], bounds: Bounds | None = None) -> Bounds:
-    """The bounds that the OpenTelemetry variables ask for; unreadable values are left out."""
+    """The bounds that the OpenTelemetry variables ask for; unreadable values are left out.
+
+    A batch is at most a quarter of the queue: a queue that could not fill a batch would drop
+    spans while the worker still waits for company.
+    """
     found: dict[str, Any] = {}
     for variable, (name, read) in _VARIABLES.items():
         value = read(environ.get(variable, ""))
         if value is not None:
             found[name] = value
-    return replace(bounds or Bounds(), **found)
+    asked = replace(bounds or Bounds(), **found)
+    return replace(asked, batch_items=min(asked.batch_items, max(1, asked.queue_items // 4)))
 
 
 def _count(text: str) -> int | None:

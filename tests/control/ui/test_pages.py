@@ -136,6 +136,18 @@ async def test_a_refusal_has_a_line_for_each_key(here: World, browser: Browser) 
     assert "Needs a look" in await browser.text("/")
 
 
+async def test_a_refusal_does_not_doubt_a_key_that_holds_already(
+    here: World, browser: Browser
+) -> None:
+    await here.app(CHATBOT, "bot")
+    await here.change(set={"sampling.ratio": 0.5})
+    await here.take(CHATBOT)
+    await here.change(set={"destinations.p.endpoint": "http://127.0.0.1:1"})
+    await here.refuse(CHATBOT, "destinations.p.endpoint: found no answer, expected an endpoint")
+    page = await browser.text(f"/agents/{CHATBOT}")
+    assert "holds from before" in _row(page, "sampling.ratio")
+
+
 async def test_a_foreign_agent_is_shown_as_what_it_is(here: World, browser: Browser) -> None:
     await here.connect(COLLECTOR, collector_state(), "http")
     page = await browser.text(f"/agents/{COLLECTOR}")

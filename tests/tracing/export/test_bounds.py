@@ -29,3 +29,8 @@ def test_what_cannot_be_read_changes_nothing(text: str) -> None:
         "OTEL_METRIC_EXPORT_INTERVAL",
     )
     assert read_bounds(dict.fromkeys(variables, text)) == Bounds()
+
+
+@pytest.mark.parametrize(("queue", "batch"), [("64", 16), ("3", 1), ("8192", 256), ("100000", 256)])
+def test_a_small_queue_makes_small_batches(queue: str, batch: int) -> None:
+    assert read_bounds({"OTEL_BSP_MAX_QUEUE_SIZE": queue}).batch_items == batch
