@@ -30,19 +30,35 @@ find_python() {
         "on Debian 12, Ubuntu 24.04 and later: sudo apt-get install python3 python3-venv"
 }
 
+may_install() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; }
+
+# install_system PACKAGE: from the distribution; fails where that is not possible.
+install_system() {
+    say "installing $1 …"
+    apt-get update -qq >/dev/null 2>&1 || true # an old list of packages may do as well
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$1" >/dev/null 2>&1
+}
+
 # Makes sure that $python can make virtual environments.
 need_venv_module() {
     "$python" -c 'import ensurepip, venv' 2>/dev/null && return
     local version package
     version=$(python_version "$python")
     package="python$version-venv"
-    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+    if ! may_install; then
         die "this Python cannot make virtual environments; on Debian and Ubuntu: sudo apt-get install $package"
     fi
-    say "installing $package …"
-    apt-get update -qq >/dev/null 2>&1 || true # an old list of packages may do as well
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$package" >/dev/null 2>&1 ||
+    install_system "$package" ||
         die "cannot install $package; by hand: apt-get update && apt-get install $package"
+}
+
+# The engine of the local Llama needs OpenMP's library, which a small system may lack.
+need_openmp() {
+    local said
+    said=$("$venv/bin/python" -c 'import xllamacpp' 2>&1 || true)
+    case $said in *libgomp*) ;; *) return 0 ;; esac
+    may_install && install_system libgomp1 && return
+    say "the local Llama needs libgomp1, else it answers with scripted text: sudo apt-get install libgomp1"
 }
 
 need_disk() {

@@ -131,3 +131,40 @@ def test_scripts_are_bash_that_parses() -> None:
     for name in ("demo", "test", "environment.sh"):
         subprocess.run(["bash", "-n", str(ROOT / "scripts" / name)], check=True)
     assert os.access(ROOT / "scripts" / "demo", os.X_OK)
+
+
+def openmp(checkout: Path, tools: Path, said: str, user: int) -> str:
+    """What the scripts say and call where the engine's import says ``said``."""
+    (checkout / "venv/bin").mkdir(parents=True)
+    command(checkout / "venv/bin", "python", f"echo '{said}' >&2; exit 1")
+    command(tools, "id", f"echo {user}")
+    command(tools, "apt-get", 'echo "apt-get $*" >>"$HOME/calls"')
+    script = "set -euo pipefail; . scripts/environment.sh; venv=$PWD/venv; need_openmp"
+    done = subprocess.run(
+        [str(tools / "bash"), "-c", script], cwd=checkout,
+        env={"PATH": str(tools), "HOME": str(checkout)},
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    calls = checkout / "calls"
+    return done.stderr + (calls.read_text() if calls.exists() else "")
+
+
+MISSING = "ImportError: libgomp.so.1: cannot open shared object file"
+
+
+def test_the_engines_library_is_installed_where_that_is_allowed(
+    checkout: Path, tools: Path
+) -> None:
+    assert "install -y -qq libgomp1" in openmp(checkout, tools, MISSING, user=0)
+
+
+def test_the_engines_library_is_named_where_it_cannot_be_installed(
+    checkout: Path, tools: Path
+) -> None:
+    said = openmp(checkout, tools, MISSING, user=1000)
+    assert "sudo apt-get install libgomp1" in said
+    assert "-y" not in said
+
+
+def test_an_engine_that_fails_otherwise_needs_no_library(checkout: Path, tools: Path) -> None:
+    assert openmp(checkout, tools, "ModuleNotFoundError: xllamacpp", user=0) == ""
