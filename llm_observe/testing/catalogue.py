@@ -6,7 +6,7 @@ of its Llama models.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from types import MappingProxyType
@@ -89,11 +89,11 @@ FIELDS: Mapping[str, Field] = MappingProxyType(
 )
 
 
-def input_problems(given: Any) -> dict[str, str]:
+def input_problems(given: Any, most_characters: int = MOST_CHARACTERS) -> dict[str, str]:
     """Check an input; the answer maps each wrong key to what is wrong. Unknown keys are let by."""
     if not isinstance(given, dict):
         return {"input": "input is required"}
-    if "prompt" not in given:
+    if "prompt" not in given and not is_chat(given.get("messages")):
         return {"input": "prompt is required"}
     wrong = {
         f"input.{key}": problem
@@ -101,7 +101,13 @@ def input_problems(given: Any) -> dict[str, str]:
         if given.get(key) is not None and (problem := rule.problem(given[key]))
     }
     size = sum(len(value) for value in given.values() if isinstance(value, str))
-    return wrong | ({"input": "too long"} if size > MOST_CHARACTERS else {})
+    return wrong | ({"input": "too long"} if size > most_characters else {})
+
+
+def is_chat(messages: Any) -> bool:
+    """Whether this is a list of turns, as the newer language models take beside a prompt."""
+    turns = messages if isinstance(messages, list) else []
+    return bool(turns) and all(isinstance(turn, dict) and "content" in turn for turn in turns)
 
 
 def generation_request(given: Mapping[str, Any]) -> GenerationRequest:
@@ -110,7 +116,7 @@ def generation_request(given: Mapping[str, Any]) -> GenerationRequest:
     top_k = given.get("top_k")
     return GenerationRequest(
         prompt=_prompt(given),
-        system_prompt=given.get("system_prompt"),
+        system_prompt=_system_prompt(given),
         temperature=given.get("temperature"),
         top_p=given.get("top_p"),
         top_k=top_k if top_k and top_k > 0 else None,
@@ -122,9 +128,26 @@ def generation_request(given: Mapping[str, Any]) -> GenerationRequest:
 
 def _prompt(given: Mapping[str, Any]) -> str:
     """Apply a `prompt_template` that only wraps the prompt; chat markup is the engine's affair."""
+    prompt = str(given["prompt"]) if "prompt" in given else _as_text(given["messages"])
     template = given.get("prompt_template") or "{prompt}"
     plain = "{prompt}" in template and "[INST]" not in template and "<|" not in template
-    return template.replace("{prompt}", given["prompt"]) if plain else given["prompt"]
+    return template.replace("{prompt}", prompt) if plain else prompt
+
+
+def _as_text(messages: list[dict[str, Any]]) -> str:
+    """Turns as one prompt, in the notation that `llm_observe.testing.dialogue` reads."""
+    return "\n".join(
+        f"{'Assistant' if turn.get('role') == 'assistant' else 'User'}: {turn['content']}"
+        for turn in messages
+        if turn.get("role") != "system"
+    )
+
+
+def _system_prompt(given: Mapping[str, Any]) -> str | None:
+    """The system prompt, or the system's turns of a chat."""
+    turns = given.get("messages") if "prompt" not in given else []
+    said = [str(turn["content"]) for turn in turns or [] if turn.get("role") == "system"]
+    return given.get("system_prompt") or "\n".join(said) or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +156,7 @@ class Catalogue:
 
     models: Mapping[str, str]
     deployments: Mapping[str, str]
+    official: Collection[str] = ()
 
     def version_of(self, model: str) -> str:
         """The version id of a model. KeyError: no such model."""

@@ -40,8 +40,23 @@ class Fault:
     cancel_after: int | None = None
     """End as ``canceled`` after so many chunks, as if somebody else had cancelled."""
 
+    logs: str = ""
+    """What the model prints before its first chunk; `logs` of the prediction, and an event."""
+
     break_stream_after: int | None = None
-    """Cut the event stream without ``done`` after so many events; the prediction goes on."""
+    """Cut the event stream without ``done`` after so many chunks; the prediction goes on."""
+
+    hang_stream_after: int | None = None
+    """Say nothing more on the event stream after so many chunks, and keep it open."""
+
+    stream_status: int | None = None
+    """Refuse the event stream with this HTTP status."""
+
+    get_status: int | None = None
+    """Refuse every later GET of the prediction with this HTTP status."""
+
+    get_delay_s: float = 0.0
+    """Wait so many seconds before answering a GET of the prediction."""
 
     early_answer: bool = False
     """Answer a blocking create with the whole output but ``processing`` and without metrics, as

@@ -26,6 +26,11 @@ class Prediction:
     version: str
     input: dict[str, Any]
     created: float
+    deployment: str | None = None
+    hidden: bool = False
+    """An official model shows no version."""
+    cancel_after_s: float | None = None
+    """Seconds from its creation after which it is cancelled."""
     fault: Fault = NO_FAULT
     status: Status = "starting"
     output: list[str] = field(default_factory=list)
@@ -77,11 +82,13 @@ class Prediction:
         """As the API shows it."""
         url = f"{base_url}/v1/predictions/{self.id}"
         stream = f"{base_url}/v1/streams/{self.id}"
-        urls = {"get": url, "cancel": f"{url}/cancel", "stream": stream}
+        web = f"https://replicate.com/p/{self.id}"
+        urls = {"get": url, "cancel": f"{url}/cancel", "stream": stream, "web": web}
         return {
             "id": self.id,
             "model": self.model,
-            "version": self.version,
+            "version": "hidden" if self.hidden else self.version,
+            "deployment": self.deployment,
             "input": self.input,
             "status": self.status,
             "output": list(self.output) if self.output or self.status == "succeeded" else None,
@@ -91,6 +98,7 @@ class Prediction:
             "created_at": _iso(self.created),
             "started_at": _iso(self.started),
             "completed_at": _iso(self.completed),
+            "deadline": _iso(self.created + self.cancel_after_s) if self.cancel_after_s else None,
             "data_removed": False,
             "source": "api",
             "urls": urls,
@@ -156,8 +164,16 @@ class Runner:
 
     async def _run(self, prediction: Prediction) -> None:
         try:
+            async with asyncio.timeout(prediction.cancel_after_s):
+                await self._work(prediction)
+        except TimeoutError:
+            prediction.finish("canceled", self._now())
+
+    async def _work(self, prediction: Prediction) -> None:
+        try:
             await self._sleep(prediction.fault.queue_s)
             prediction.status, prediction.started = "processing", self._now()
+            prediction.logs += prediction.fault.logs
             prediction.announce()
             await self._generate(prediction)
             prediction.finish("succeeded", self._now())
@@ -165,6 +181,7 @@ class Runner:
             prediction.finish("failed", self._now(), str(error))
         except asyncio.CancelledError:
             prediction.finish("canceled", self._now())
+            raise
         except Exception as error:  # noqa: BLE001  # whatever an engine does, the caller gets an end
             prediction.finish("failed", self._now(), f"the engine failed: {error!r}")
 

@@ -7,11 +7,12 @@
         client = replicate.Client("any token", base_url=server.url)
         client.run("meta/llama-2-7b-chat", input={"prompt": "Hi"})
 
-Served: predictions by official model, by version and by deployment (with ``Prefer: wait``),
-polling, listing, cancelling, event streams, models, versions, deployments, and `GET /healthz`.
-Anything may be told to go wrong: see `FakeReplicate.script`.
+Served: predictions by official model, by version and by deployment (with ``Prefer: wait`` and
+``Cancel-After``), polling, listing, cancelling, event streams, models, versions, deployments, and
+`GET /healthz`. Anything may be told to go wrong: see `FakeReplicate.script`.
 
-Source: Replicate's public HTTP reference, and the requests of `replicate` 1.0.7.
+Source: Replicate's public HTTP reference, and the requests of `replicate` 1.0 and 2.0 (whose
+``base_url`` ends in ``/v1``). What could not be compared with the service: docs/testing.md.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ import hmac
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
@@ -34,6 +36,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from llm_observe.testing import requests, streams
+from llm_observe.testing.browsing import Browsing, Endpoint
 from llm_observe.testing.catalogue import LLAMA_MODELS, Catalogue, input_problems
 from llm_observe.testing.engines import Engine
 from llm_observe.testing.faults import NO_FAULT, Fault
@@ -61,6 +64,9 @@ class ServerLimits:
     body_bytes: int = 1_000_000
     """Largest request body; beyond it 413."""
 
+    input_characters: int = 200_000
+    """Most text of one input; beyond it 422."""
+
     longest_wait_s: float = 60.0
     """Longest a blocking create is held, in seconds."""
 
@@ -76,6 +82,8 @@ class FakeReplicate:
         token: The one API token that is accepted; None accepts any request.
         models: Served models: name → version id. Others are 404 (422 by version).
         deployments: Served deployments: ``owner/name`` → model name.
+        official: Models that Replicate runs itself: their predictions show the version
+            ``hidden``, and their versions are not listed (404).
         limits: What the server bears.
         cancel_on_disconnect: Cancel a prediction when the last reader of its stream, or its
             blocking creator, goes away. Replicate lets it run on, so False is faithful; True
@@ -93,6 +101,7 @@ class FakeReplicate:
         token: str | None = None,
         models: Mapping[str, str] = LLAMA_MODELS,
         deployments: Mapping[str, str] = _NOTHING,
+        official: Collection[str] = (),
         limits: ServerLimits | None = None,
         cancel_on_disconnect: bool = False,
         now: Callable[[], float] = time.time,
@@ -101,7 +110,7 @@ class FakeReplicate:
         self.engine, self.limits = engine, limits or ServerLimits()
         self.predictions = Predictions(self.limits.predictions)
         self.requests: dict[str, int] = {}
-        self._token, self._catalogue = token, Catalogue(models, deployments)
+        self._token, self._catalogue = token, Catalogue(models, deployments, official)
         self._cancel_on_disconnect, self._now, self._new_id = cancel_on_disconnect, now, new_id
         self._runner = Runner(engine, now)
         self._script: deque[Fault] = deque()
@@ -126,7 +135,7 @@ class FakeReplicate:
 
     def _starlette(self) -> Starlette:
         model, deployment = "/v1/models/{owner}/{name}", "/v1/deployments/{owner}/{name}"
-        table: list[tuple[str, str, Callable[[Request], Awaitable[Response]]]] = [
+        table: list[tuple[str, str, Endpoint]] = [
             ("GET", "/healthz", self._health),
             ("GET", "/v1/streams/{id}", self._stream),
             ("GET", "/v1/predictions", self._guarded(self._list)),
@@ -135,11 +144,9 @@ class FakeReplicate:
             ("POST", "/v1/predictions", self._guarded(self._create_by_version)),
             ("POST", f"{model}/predictions", self._guarded(self._create_by_model)),
             ("POST", f"{deployment}/predictions", self._guarded(self._create_by_deployment)),
-            ("GET", model, self._guarded(self._model)),
-            ("GET", f"{model}/versions", self._guarded(self._versions)),
-            ("GET", f"{model}/versions/{{version}}", self._guarded(self._version)),
-            ("GET", deployment, self._guarded(self._deployment)),
         ]
+        for method, path, answer in Browsing(self._catalogue).routes(model, deployment):
+            table.append((method, path, self._guarded(answer)))
         return Starlette(
             routes=[Route(path, answer, methods=[method]) for method, path, answer in table],
             lifespan=self._lifespan,
@@ -157,9 +164,7 @@ class FakeReplicate:
             await self._runner.aclose()
             await self.engine.aclose()
 
-    def _guarded(
-        self, answer: Callable[[Request], Awaitable[Response]]
-    ) -> Callable[[Request], Awaitable[Response]]:
+    def _guarded(self, answer: Endpoint) -> Endpoint:
         """Ask for the token first; what the catalogue does not know is 404."""
 
         async def guarded(request: Request) -> Response:
@@ -187,8 +192,9 @@ class FakeReplicate:
         return await self._create(request, lambda _: requests.owner_and_name(request))
 
     async def _create_by_deployment(self, request: Request) -> Response:
-        model = self._catalogue.deployments[requests.owner_and_name(request)]
-        return await self._create(request, lambda _: model)
+        deployment = requests.owner_and_name(request)
+        model = self._catalogue.deployments[deployment]
+        return await self._create(request, lambda _: model, deployment)
 
     async def _create_by_version(self, request: Request) -> Response:
         return await self._create(request, self._model_of_body)
@@ -201,17 +207,20 @@ class FakeReplicate:
             raise requests.unprocessable(wrong) from error
 
     async def _create(
-        self, request: Request, model_of: Callable[[Mapping[str, Any]], str]
+        self,
+        request: Request,
+        model_of: Callable[[Mapping[str, Any]], str],
+        deployment: str | None = None,
     ) -> Response:
         body = await requests.json_object(request, self.limits.body_bytes)
-        model = model_of(body)
-        version = self._catalogue.version_of(model)
-        if problems := input_problems(body.get("input")):
-            raise requests.unprocessable(problems)
-        fault = self._next_fault()
-        if fault.no_answer:
+        prediction = self._checked(body, model_of(body))
+        prediction.deployment = deployment
+        prediction.cancel_after_s = requests.cancel_after_seconds(request)
+        prediction.fault = self._next_fault()
+        if prediction.fault.no_answer:
             return requests.CutResponse()
-        prediction = self._begin(body, model, version, fault)
+        self.predictions.add(prediction)
+        self._runner.start(prediction)
         wait_s = requests.wait_seconds(request, self.limits.longest_wait_s)
         await self._hold(request, prediction, wait_s)
         return JSONResponse(_created(request, prediction, held=wait_s > 0), 201)
@@ -225,18 +234,19 @@ class FakeReplicate:
             raise requests.throttled(1)
         return fault
 
-    def _begin(self, body: dict[str, Any], model: str, version: str, fault: Fault) -> Prediction:
-        prediction = Prediction(
+    def _checked(self, body: dict[str, Any], model: str) -> Prediction:
+        """A prediction as the body asks for it; it has not begun."""
+        version = self._catalogue.version_of(model)
+        if problems := input_problems(body.get("input"), self.limits.input_characters):
+            raise requests.unprocessable(problems)
+        return Prediction(
             id=self._new_id(),
             model=model,
             version=version,
             input=body["input"],
             created=self._now(),
-            fault=fault,
+            hidden=model in self._catalogue.official,
         )
-        self.predictions.add(prediction)
-        self._runner.start(prediction)
-        return prediction
 
     async def _hold(self, request: Request, prediction: Prediction, wait_s: float) -> None:
         """Keep a blocking create until the end, the time it asked for, or its client's leaving."""
@@ -253,13 +263,23 @@ class FakeReplicate:
             gone.cancel()
 
     async def _get(self, request: Request) -> Response:
-        return JSONResponse(self._prediction(request).json(requests.base_url(request)))
+        prediction = self._prediction(request)
+        await asyncio.sleep(prediction.fault.get_delay_s)
+        if prediction.fault.get_status is not None:
+            raise requests.Problem(prediction.fault.get_status, prediction.fault.detail)
+        return JSONResponse(prediction.json(requests.base_url(request)))
 
     async def _list(self, request: Request) -> Response:
-        """The newest hundred; older ones are not listed."""
-        base = requests.base_url(request)
-        shown = [prediction.json(base) for prediction in self.predictions][:_PAGE]
-        return JSONResponse({"previous": None, "next": None, "results": shown})
+        """Newest first, a hundred a page; the cursor is the last id of the page before."""
+        base, cursor = requests.base_url(request), request.query_params.get("cursor")
+        known = iter(self.predictions)
+        if cursor is not None and all(each.id != cursor for each in known):
+            raise requests.not_found()
+        page = list(islice(known, _PAGE))
+        more = next(known, None) is not None
+        following = f"{base}/v1/predictions?cursor={page[-1].id}" if more else None
+        shown = [prediction.json(base) for prediction in page]
+        return JSONResponse({"previous": None, "next": following, "results": shown})
 
     async def _cancel(self, request: Request) -> Response:
         prediction = self._prediction(request)
@@ -274,7 +294,10 @@ class FakeReplicate:
 
     async def _stream(self, request: Request) -> Response:
         """The stream's address is the permission: it holds the prediction's random id."""
-        events = self._events(self._prediction(request))
+        prediction = self._prediction(request)
+        if prediction.fault.stream_status is not None:
+            raise requests.Problem(prediction.fault.stream_status, prediction.fault.detail)
+        events = self._events(prediction)
         headers = {"Cache-Control": "no-store"}
         return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
@@ -287,21 +310,6 @@ class FakeReplicate:
             prediction.readers -= 1
             if self._cancel_on_disconnect and not prediction.readers:
                 self._runner.cancel(prediction)
-
-    async def _model(self, request: Request) -> Response:
-        return JSONResponse(self._catalogue.model(requests.owner_and_name(request)))
-
-    async def _versions(self, request: Request) -> Response:
-        name = requests.owner_and_name(request)
-        version = self._catalogue.version(name, self._catalogue.version_of(name))
-        return JSONResponse({"previous": None, "next": None, "results": [version]})
-
-    async def _version(self, request: Request) -> Response:
-        name = requests.owner_and_name(request)
-        return JSONResponse(self._catalogue.version(name, request.path_params["version"]))
-
-    async def _deployment(self, request: Request) -> Response:
-        return JSONResponse(self._catalogue.deployment(requests.owner_and_name(request)))
 
 
 def _created(request: Request, prediction: Prediction, *, held: bool) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+LEAST_CANCEL_AFTER_S = 5
+_DURATION = re.compile(r"(?:(\d{1,4})h)?(?:(\d{1,4})m)?(?:(\d{1,6})s?)?")
 _WAIT = re.compile(r"\bwait(?:=(\d{1,4}))?(?![\w=])")
 
 
@@ -92,6 +94,23 @@ def wait_seconds(request: Request, longest_s: float) -> float:
     if not found:
         return 0.0
     return min(float(found[1] or longest_s), longest_s)
+
+
+def cancel_after_seconds(request: Request) -> float | None:
+    """Seconds of the ``Cancel-After`` header (``90``, ``90s``, ``1m30s``); None without it.
+
+    Raises:
+        Problem: 422, when it is no duration of five seconds or more.
+    """
+    given = request.headers.get("cancel-after")
+    if given is None:
+        return None
+    found = _DURATION.fullmatch(given.strip())
+    units = dict(zip((3600, 60, 1), found.groups(), strict=True)) if found else {}
+    seconds = sum(unit * int(number) for unit, number in units.items() if number)
+    if seconds < LEAST_CANCEL_AFTER_S:
+        raise unprocessable({"Cancel-After": "Must be a duration of 5 seconds or more"})
+    return float(seconds)
 
 
 def base_url(request: Request) -> str:

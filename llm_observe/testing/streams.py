@@ -22,35 +22,46 @@ def event(name: str, data: str, event_id: str) -> str:
 
 
 async def events(prediction: Prediction, keep_alive_s: float) -> AsyncGenerator[str]:
-    """Yield the output from its beginning as ``output`` events, then ``error`` if any, then ``done``.
+    """Yield the output from its beginning, what the model prints, ``error`` if any, then ``done``.
 
-    After `keep_alive_s` seconds of silence comes a comment.
+    After `keep_alive_s` seconds of silence comes a comment. The script may let it break or hang.
 
     Raises:
         ConnectionAbortedError: The script says that the stream breaks here.
     """
     ids = (f"{int(prediction.created)}:{number}" for number in count())
-    cut_at = prediction.fault.break_stream_after
-    sent = 0
-    async for text in _output(prediction, keep_alive_s):
-        if sent == cut_at:
-            raise ConnectionAbortedError("cut by the script")
-        yield event("output", text, next(ids)) if text else _KEEP_ALIVE
-        sent += bool(text)
+    chunks = 0
+    await _misbehave(prediction, chunks)
+    async for kind, text in _news(prediction, keep_alive_s):
+        yield event(kind, text, next(ids)) if text else _KEEP_ALIVE
+        if kind == "output" and text:
+            chunks += 1
+            await _misbehave(prediction, chunks)
     if prediction.status == "failed":
         yield event("error", json.dumps({"detail": prediction.error}), next(ids))
     reason = _REASONS[prediction.status]
     yield event("done", json.dumps({"reason": reason} if reason else {}), next(ids))
 
 
-async def _output(prediction: Prediction, keep_alive_s: float) -> AsyncIterator[str]:
-    """Yield each chunk as it comes, and an empty text for each silence."""
-    seen = 0
+async def _misbehave(prediction: Prediction, chunks: int) -> None:
+    """Do what the script says for this number of chunks."""
+    if chunks == prediction.fault.hang_stream_after:
+        await asyncio.get_running_loop().create_future()  # until the client leaves
+    if chunks == prediction.fault.break_stream_after:
+        raise ConnectionAbortedError("cut by the script")
+
+
+async def _news(prediction: Prediction, keep_alive_s: float) -> AsyncIterator[tuple[str, str]]:
+    """Yield each piece of logs and output as it comes, and an empty text for each silence."""
+    printed = seen = 0
     while True:
         news = prediction.news
+        if fresh := prediction.logs[printed:]:
+            printed += len(fresh)
+            yield "logs", fresh
         for text in prediction.output[seen:]:
             seen += 1
-            yield text
+            yield "output", text
         if seen < len(prediction.output):
             continue
         if prediction.terminal:
@@ -59,4 +70,4 @@ async def _output(prediction: Prediction, keep_alive_s: float) -> AsyncIterator[
             async with asyncio.timeout(keep_alive_s):
                 await news.wait()
         except TimeoutError:
-            yield ""
+            yield "output", ""
