@@ -1,7 +1,7 @@
 """A program under observation that does what it reads on its standard input, a JSON list a line.
 
-``["call", prompt]``, ``["burst", n, prompt]``, ``["status"]``, ``["flush"]``; each is answered by
-one JSON line. Arguments: the JSON of `observe`'s keyword arguments.
+``["call", prompt]``, ``["turn", session, prompt]``, ``["burst", n, prompt]``, ``["status"]``,
+``["flush"]``; each is answered by one JSON line. Arguments: the JSON of `observe`'s keyword arguments.
 """
 
 import json
@@ -20,6 +20,13 @@ def call(prompt: str) -> str:
     return "".join(
         map(str, replicate.stream(MODEL, input={"prompt": prompt, "max_new_tokens": 64}))
     )
+
+
+def turn(session: str, prompt: str) -> str:
+    with llm_observe.context(session=session, user="ann"), llm_observe.trace("turn") as step:
+        step.input = prompt
+        step.output = answer = call(prompt)
+    return answer
 
 
 def burst(count: int, prompt: str) -> int:
@@ -43,6 +50,7 @@ def main() -> None:
 
     verbs: dict[str, Callable[..., Any]] = {
         "call": call,
+        "turn": turn,
         "burst": burst,
         "status": status,
         "flush": lambda: handle.flush(10.0),

@@ -1,0 +1,110 @@
+"""Real backends as processes: an OpenTelemetry Collector and Phoenix, built by ``scripts/peers``."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.e2e.harness import DEADLINE_S, eventually, free_port
+
+RECIPES = Path(__file__).with_name("peers")
+
+needs_peers = pytest.mark.skipif(
+    not os.environ.get("LLM_OBSERVE_FULL"), reason="peers that are not ours: scripts/test --full"
+)
+
+
+def peer(name: str, recipe: str, program: str) -> str:
+    """The program of one peer, as ``scripts/peers`` leaves it."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    peers = os.environ.get("LLM_OBSERVE_PEERS") or Path(cache) / "llm-observe" / "peers"
+    found = Path(peers) / f"{name}-{_cksum((RECIPES / recipe).read_bytes())}" / program
+    assert found.exists(), f"{found} is missing; scripts/peers {name} builds it"
+    return str(found)
+
+
+def _cksum(data: bytes) -> int:
+    """POSIX ``cksum``: a CRC over the data and its length."""
+    crc, length = 0, len(data)
+    while length:
+        data, length = data + bytes([length & 0xFF]), length >> 8
+    for byte in data:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = (crc << 1) ^ (0x04C11DB7 if crc & 0x80000000 else 0)
+        crc &= 0xFFFFFFFF
+    return crc ^ 0xFFFFFFFF
+
+
+@contextmanager
+def running(command: list[str], log: Path, ready: str, **environ: str) -> Iterator[None]:
+    """The program until the end of the block; ready when it answers ``ready`` with 200."""
+    with log.open("wb") as out, httpx.Client(timeout=5.0, trust_env=False) as http:
+        env = {**os.environ, **environ}
+        process = subprocess.Popen(command, stdout=out, stderr=out, env=env)
+        try:
+            eventually(lambda: http.get(ready).status_code == 200, f"{command[0]} is ready", 120)
+            yield
+        finally:
+            process.terminate()
+            try:
+                process.wait(DEADLINE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(DEADLINE_S)
+
+
+_COLLECTOR = """
+extensions:
+  health_check: {{endpoint: "127.0.0.1:{health}"}}
+receivers:
+  otlp/http: {{protocols: {{http: {{endpoint: "127.0.0.1:{http}"}}}}}}
+  otlp/grpc: {{protocols: {{grpc: {{endpoint: "127.0.0.1:{grpc}"}}}}}}
+exporters:
+  otlp_http/http: {{endpoint: "{sinks[http]}", sending_queue: {{enabled: false}}}}
+  otlp_http/grpc: {{endpoint: "{sinks[grpc]}", sending_queue: {{enabled: false}}}}
+service:
+  extensions: [health_check]
+  telemetry: {{metrics: {{level: none}}}}
+  pipelines:
+    traces/http: {{receivers: [otlp/http], exporters: [otlp_http/http]}}
+    traces/grpc: {{receivers: [otlp/grpc], exporters: [otlp_http/grpc]}}
+    metrics/http: {{receivers: [otlp/http], exporters: [otlp_http/http]}}
+    metrics/grpc: {{receivers: [otlp/grpc], exporters: [otlp_http/grpc]}}
+"""
+
+
+@contextmanager
+def collector(folder: Path, sinks: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """A Collector whose two receivers hand on to two sinks; the receivers' endpoints by protocol."""
+    ports = {name: free_port() for name in ("health", "http", "grpc")}
+    config = folder / "collector.yaml"
+    config.write_text(_COLLECTOR.format(sinks=sinks, **ports))
+    command = [peer("collector", "collector.yaml", "otelcol"), "--config", str(config)]
+    with running(command, folder / "collector.log", f"http://127.0.0.1:{ports['health']}"):
+        yield {name: f"http://127.0.0.1:{ports[name]}" for name in ("http", "grpc")}
+
+
+@contextmanager
+def phoenix(folder: Path) -> Iterator[str]:
+    """Phoenix on an empty working folder; its address."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with running(
+        [peer("phoenix", "phoenix.txt", "env/bin/phoenix"), "serve"],
+        folder / "phoenix.log",
+        f"{url}/healthz",
+        PHOENIX_WORKING_DIR=str(folder),
+        PHOENIX_HOST="127.0.0.1",
+        PHOENIX_PORT=str(port),
+        PHOENIX_GRPC_PORT=str(free_port()),
+        PHOENIX_TELEMETRY_ENABLED="false",
+    ):
+        yield url
