@@ -6,35 +6,73 @@ wrapper (`llm_observe.tracing.patch`) drives it, and guards it: a provider may r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Literal, NamedTuple, Protocol
 
 from llm_observe.tracing.call import Call
 
+Kind = Literal[
+    "call",
+    "async_call",
+    "lazy",
+    "async_lazy",
+    "open",
+    "async_open",
+    "follow",
+    "async_follow",
+    "follow_lazy",
+    "async_follow_lazy",
+]
+"""How a callable takes part in calls, and its shape.
+
+======================  ==========================================================================
+``call``                begins a call and returns its answer, or an iterator of it (of any kind)
+``lazy``                a generator function: begins a call at its first step
+``open``                begins a call and returns an object with which the app goes on: it is over
+                        when a ``follow`` says so, when the last such object is dropped, or after
+                        `llm_observe.tracing.inflight.OPEN_S` without a step
+``follow``              goes on with an opened call: waits, reloads, cancels
+``follow_lazy``         a generator function that streams the answer of an opened call
+======================  ==========================================================================
+
+``async_call``, ``async_open`` and ``async_follow`` are coroutine functions, ``async_lazy`` and
+``async_follow_lazy`` async generator functions. All of them begin at their first step, not when
+they are called. Inside a call of the same provider, ``call`` and ``lazy`` are no further call, and
+what ``open`` returns is a part of the call around it. A ``follow`` of what we did not open is the
+library's own function, untouched.
+"""
+
+Request = Callable[[Any, tuple[Any, ...], Mapping[str, Any]], Call]
+Subject = Callable[[Any, tuple[Any, ...], Mapping[str, Any]], Hashable]
+
 
 class Target(NamedTuple):
-    """One callable of a client library to wrap.
-
-    ``call``: begins at once, returns a value or an iterator. ``lazy``: a generator function,
-    which does nothing before its first step. ``part``: makes an object that belongs to the call
-    around it, and is no call by itself.
-    """
+    """One callable of a client library to wrap."""
 
     module: str
     name: str
-    kind: Literal["call", "lazy", "part"]
+    kind: Kind
+    request: Request | None = None
+    """The call that begins, of (instance, args, kwargs); for all kinds but the follows."""
+    subject: Subject | None = None
+    """Which opened call this goes on with: one of its `Provider.keys`; for the follows."""
+    ends: bool = False
+    """A follow after which the call is over, whatever the server says: it was cancelled."""
 
 
 class Provider(Protocol):
     """One client library.
 
-    Order for one call: ``begin``, then ``part`` any number of times, then either ``result`` or
-    (``opened``, ``chunk``…), then ``end`` once, also after a failure or a break-off.
+    Order for one call: a target's ``request``; ``part`` any number of times; then ``result`` with
+    the whole answer, or ``opened``, ``reader`` and its function per item, or neither for a call
+    that stays open; ``end`` once, also after a failure or a break-off. ``keys`` and ``over`` are
+    asked after each ``part`` of a call that stays open, and after each follow.
     """
 
     @property
     def name(self) -> str:
-        """Name in settings and reports: ``replicate``."""
+        """Name in settings and reports: ``replicate``. Two providers may share it, one for each
+        major version of a library."""
 
     @property
     def library(self) -> str:
@@ -48,11 +86,8 @@ class Provider(Protocol):
     def targets(self) -> tuple[Target, ...]:
         """What to wrap; the module of the first is the one whose import is awaited."""
 
-    def begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, streaming: bool) -> Call:
-        """The request."""
-
     def part(self, call: Call, value: Any) -> None:
-        """An object that the library made inside the call."""
+        """An object that the library made for the call: inside it, or for an open or a follow."""
 
     def result(self, call: Call, value: Any) -> None:
         """The answer, whole."""
@@ -60,8 +95,19 @@ class Provider(Protocol):
     def opened(self, call: Call) -> None:
         """The answer is an iterator which the caller now holds."""
 
-    def chunk(self, call: Call, item: Any) -> str | None:
-        """The text of one item of the stream; None if it holds none of the answer."""
+    def reader(self, call: Call) -> Callable[[Any], object]:
+        """What is given each item of the stream, on the caller's thread, before the caller.
+
+        It must be quick and keep nothing that the caller may change: usually it appends
+        ``(time.perf_counter_ns(), text)`` to ``call.received``. What needs work is done late, by
+        ``call.text_of``, which turns the second part into text, or None, on a worker.
+        """
+
+    def keys(self, call: Call) -> tuple[Hashable, ...]:
+        """By what a follow finds this call: the id of the library's object, the server's id."""
+
+    def over(self, call: Call) -> bool:
+        """Whether the answer of an opened call is there."""
 
     def end(self, call: Call) -> None:
         """The call is over: read what the library's objects know by now."""
