@@ -59,7 +59,7 @@ class Handle:
         self._resource = make_resource(self._service, uid, self._options.resource, __version__)
         self._remote = RemoteState()
         self._lastgood = LastGood(None, __version__)
-        if self._options.server and not self._options.disabled:
+        if self._options.opamp_url and not self._options.disabled:
             self._lastgood = LastGood.open(self._options.state_root, self._service, __version__)
             self._remote = self._load_remote()
         self._resolved = self._resolve(self._remote)
@@ -205,6 +205,7 @@ def observe(
     service_name: str | None = None,
     *,
     server: str | None = None,
+    opamp_endpoint: str | None = None,
     token: str | None = None,
     settings: Settings | Fragment | None = None,
     limits: Limits | Mapping[str, Any] | None = None,
@@ -220,6 +221,9 @@ def observe(
         service_name: ``service.name``; default ``OTEL_SERVICE_NAME``, else the script's name.
         server: The control plane, such as ``http://127.0.0.1:4320``; default
             ``LLM_OBSERVE_SERVER``. Without one nothing is dialled.
+        opamp_endpoint: An OpAMP endpoint other than the control plane's own; its scheme chooses
+            the transport (``ws``, ``wss``: WebSocket; ``http``, ``https``: polling). Default
+            ``LLM_OBSERVE_OPAMP_ENDPOINT``.
         token: Ingest token of the control plane; default ``LLM_OBSERVE_TOKEN``.
         settings: The program's own settings, above the environment and below remote ones.
         limits: What no layer may exceed, the remote one included.
@@ -233,6 +237,7 @@ def observe(
     arguments: dict[str, Any] = {
         "service_name": service_name,
         "server": server,
+        "opamp_endpoint": opamp_endpoint,
         "token": token,
         "settings": settings,
         "limits": limits,

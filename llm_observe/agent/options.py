@@ -27,6 +27,9 @@ OPAMP_PATH = "/v1/opamp"
 CONTROL_PLANE = "control-plane"
 """Name of the destination that stands for the control plane's own OTLP intake."""
 
+SIGNALS = "LLM_OBSERVE_SIGNALS"
+"""``off`` leaves the process's signals alone; only the environment can say so."""
+
 _SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 _HTTP = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
@@ -37,6 +40,7 @@ class Options:
 
     service_name: str | None = None
     server: str | None = None
+    opamp_endpoint: str | None = None
     token: str | None = field(default=None, repr=False)
     state_root: Path = field(default_factory=default_root)
     resource: Mapping[str, Any] = field(default_factory=dict)
@@ -44,12 +48,14 @@ class Options:
     layers: Mapping[Layer, LayerValue] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     instrument: bool = True
+    signals: bool = True
     disabled: bool = False
 
     @property
     def opamp_url(self) -> str | None:
-        """The server's OpAMP endpoint, or None where no server is configured."""
-        return opamp_url(self.server) if self.server else None
+        """The OpAMP endpoint, given as such or that of the server; None where neither is known."""
+        derived = opamp_url(self.server) if self.server else None
+        return self.opamp_endpoint or derived
 
 
 def read_options(
@@ -58,6 +64,7 @@ def read_options(
     *,
     service_name: str | None = None,
     server: str | None = None,
+    opamp_endpoint: str | None = None,
     token: str | None = None,
     settings: Settings | Fragment | None = None,
     limits: Limits | Mapping[str, Any] | None = None,
@@ -69,12 +76,17 @@ def read_options(
     The fragment in ``settings`` must have been validated.
 
     Raises:
-        SettingsError: ``server`` is no URL or ``limits`` holds an unknown key or level. A wrong
-            environment variable never raises; it is left out and listed in ``problems``.
+        SettingsError: ``server`` or ``opamp_endpoint`` is no URL, or ``limits`` holds an unknown
+            key or level. A wrong environment variable never raises; it is left out and listed in
+            ``problems``.
     """
     fragment, problems = read_environment(environ)
     env_limits, limit_problems = read_limits(environ)
-    address, address_problems = _server(server, environ)
+    address, address_problems = _address("server", server, "LLM_OBSERVE_SERVER", environ)
+    endpoint, endpoint_problems = _address(
+        "opamp_endpoint", opamp_endpoint, "LLM_OBSERVE_OPAMP_ENDPOINT", environ
+    )
+    signals, signal_problems = _signals(environ)
     layers = {
         Layer.DEFAULT: LayerValue(
             _default_layer(address, token_given(token, environ), fragment), now
@@ -85,6 +97,7 @@ def read_options(
     return Options(
         service_name=service_name or environ.get("OTEL_SERVICE_NAME") or None,
         server=address,
+        opamp_endpoint=endpoint and _with_path(endpoint),
         token=token or environ.get("LLM_OBSERVE_TOKEN") or None,
         state_root=Path(environ["LLM_OBSERVE_STATE_DIR"])
         if environ.get("LLM_OBSERVE_STATE_DIR")
@@ -92,8 +105,15 @@ def read_options(
         resource=resource or {},
         limits=_limits(limits, env_limits),
         layers=layers,
-        problems=(*problems, *limit_problems, *address_problems),
+        problems=(
+            *problems,
+            *limit_problems,
+            *address_problems,
+            *endpoint_problems,
+            *signal_problems,
+        ),
         instrument=instrument,
+        signals=signals,
         disabled=environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true",
     )
 
@@ -137,20 +157,33 @@ def token_given(token: str | None, environ: Mapping[str, str]) -> str | None:
     return None
 
 
-def _server(server: str | None, environ: Mapping[str, str]) -> tuple[str | None, list[Problem]]:
-    for name, text in (
-        ("server", server),
-        ("LLM_OBSERVE_SERVER", environ.get("LLM_OBSERVE_SERVER")),
-    ):
+def _address(
+    argument: str, given: str | None, variable: str, environ: Mapping[str, str]
+) -> tuple[str | None, list[Problem]]:
+    """The argument, else the variable. Only the program's own mistake raises."""
+    for name, text in ((argument, given), (variable, environ.get(variable))):
         if not text:
             continue
         problem = _address_problem(name, text)
         if problem is None:
             return text.rstrip("/"), []
-        if name == "server":
+        if name == argument:
             raise SettingsError([problem])
         return None, [problem]
     return None, []
+
+
+def _with_path(endpoint: str) -> str:
+    """An OpAMP endpoint keeps its scheme, which chooses the transport; only a path may be missing."""
+    url = urlsplit(endpoint)
+    return endpoint if url.path.strip("/") else urlunsplit(url._replace(path=OPAMP_PATH))
+
+
+def _signals(environ: Mapping[str, str]) -> tuple[bool, list[Problem]]:
+    text = environ.get(SIGNALS, "").strip().lower()
+    if text in {"", "on", "off"}:
+        return text != "off", []
+    return True, [Problem(SIGNALS, repr(text[:80]), "on or off")]
 
 
 def _address_problem(name: str, text: str) -> Problem | None:

@@ -23,9 +23,11 @@ PACKAGES = (
 
 OWN_VARIABLES = {
     "LLM_OBSERVE_SERVER": "Address of the control plane, for apps, the command line and notebooks.",
+    "LLM_OBSERVE_OPAMP_ENDPOINT": "OpAMP endpoint, where it is not the control plane's: ws:// or wss:// for WebSocket, http:// or https:// for polling.",
     "LLM_OBSERVE_TOKEN": "Ingest token of an app, if the control plane wants one.",
     "LLM_OBSERVE_ADMIN_TOKEN": "Admin token of the command line and of notebooks.",
     "LLM_OBSERVE_STATE_DIR": "Where an app keeps its last good settings across restarts.",
+    "LLM_OBSERVE_SIGNALS": "off: the process's signals are left alone, and SIGTERM may lose the last half second of spans.",
     "LLM_OBSERVE_LIMIT_CAPTURE_LEVEL": "Limit: the highest capture level that anybody may set.",
     "LLM_OBSERVE_LIMIT_DESTINATION_HOSTS": "Limit: hosts that telemetry may be sent to, separated by commas; *.example.com covers subdomains.",
     "LLM_OBSERVE_LIMIT_REMOTE_KEYS": "Limit: keys that the control plane may set, by prefix, separated by commas.",

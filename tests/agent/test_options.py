@@ -73,6 +73,47 @@ def test_one_address_gives_both_endpoints(server: str, opamp: str, otlp: str) ->
     assert (opamp_url(server), otlp_url(server)) == (opamp, otlp)
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "url"),
+    [
+        ("http://h:4320", "http://h:4320/v1/opamp"),
+        ("https://h/x", "https://h/x"),
+        ("ws://h/", "ws://h/v1/opamp"),
+        ("wss://h/v1/opamp?tenant=1", "wss://h/v1/opamp?tenant=1"),
+    ],
+)
+def test_an_opamp_endpoint_of_its_own_keeps_the_scheme_that_chooses_the_transport(
+    endpoint: str, url: str
+) -> None:
+    environ = {"LLM_OBSERVE_SERVER": "http://a", "LLM_OBSERVE_OPAMP_ENDPOINT": endpoint}
+    assert read_options(environ, 0.0).opamp_url == url
+    assert read_options({}, 0.0, opamp_endpoint=endpoint).opamp_url == url
+    assert read_options(environ, 0.0, opamp_endpoint="ws://b/p").opamp_url == "ws://b/p"
+
+
+def test_an_opamp_endpoint_alone_names_no_destination() -> None:
+    options = read_options({"LLM_OBSERVE_OPAMP_ENDPOINT": "http://h/v1/opamp"}, 0.0)
+    assert options.server is None
+    assert options.layers[Layer.DEFAULT].fragment == {}
+
+
+def test_a_wrong_opamp_endpoint_is_refused_as_argument_and_left_out_as_variable() -> None:
+    with pytest.raises(SettingsError, match="opamp_endpoint"):
+        read_options({}, 0.0, opamp_endpoint="localhost:4320")
+    options = read_options({"LLM_OBSERVE_OPAMP_ENDPOINT": "localhost:4320"}, 0.0)
+    assert options.opamp_url is None
+    assert [p.path for p in options.problems] == ["LLM_OBSERVE_OPAMP_ENDPOINT"]
+
+
+@pytest.mark.parametrize(
+    ("text", "on", "problems"),
+    [("", True, 0), ("on", True, 0), (" OFF ", False, 0), ("never", True, 1)],
+)
+def test_signals_can_be_left_alone(text: str, on: bool, problems: int) -> None:
+    options = read_options({"LLM_OBSERVE_SIGNALS": text}, 0.0)
+    assert (options.signals, len(options.problems)) == (on, problems)
+
+
 def test_of_two_limits_the_stricter_one_counts() -> None:
     environ = {
         "LLM_OBSERVE_LIMIT_CAPTURE_LEVEL": "redacted",
