@@ -3,17 +3,25 @@
 Three readers: `llm_observe.tracing.render` writes both conventions from it and scrubs the spans
 of other instrumentors by it, and the span store promotes its columns by it. Plain data.
 
-GenAI names are those of semantic conventions 1.41, which back ends read today. A ``*`` in a
-pattern stands for an index; a ``**`` at its end for everything below.
+GenAI names are those of semantic conventions 1.41, which most back ends read today; where release
+1.36 called a thing otherwise, the row says so. A ``*`` in a pattern stands for an index; a ``**``
+at its end for everything below.
+
+Two generations are offered, because two are read. 1.36 is the last release with ``gen_ai.system``
+and one event per message; 1.37 replaced both, and 1.41 is the last release in which nothing else
+was renamed. What the conventions' own repository has changed since (other metric names, token
+counters) is not offered: neither a back end nor an instrumentation was found that reads or writes
+it as a whole, and its names still move.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from functools import lru_cache
-from typing import NamedTuple
+from functools import cache, lru_cache
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 from openinference.semconv.trace import SpanAttributes as OI
 
@@ -44,6 +52,12 @@ class Kind(StrEnum):
     """Vectors: text can be won back from them."""
 
 
+GenAI = Literal["1.36", "1.41"]
+"""A release of the OpenTelemetry GenAI conventions: a generation of names."""
+
+NEWEST: GenAI = "1.41"
+
+
 class Field(NamedTuple):
     """One row: a field of `llm_observe.tracing.call.Call`, or a value made from several."""
 
@@ -53,11 +67,21 @@ class Field(NamedTuple):
     genai: str = ""
     own: str = ""
     """Key of ours, where neither convention has one."""
+    older: str | None = None
+    """Key in place of ``genai`` under 1.36, ours where 1.36 has none; None: the same one."""
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """All attribute keys of the field."""
-        return tuple(filter(None, (self.openinference, self.genai, self.own)))
+        """All attribute keys of the field, of every generation."""
+        return tuple(filter(None, (self.openinference, self.genai, self.own, self.older)))
+
+    def keys_in(self, genai: GenAI) -> tuple[str, ...]:
+        """The attribute keys that the field is written under."""
+        return tuple(filter(None, (self.openinference, self.genai_in(genai), self.own)))
+
+    def genai_in(self, genai: GenAI) -> str:
+        """The field's GenAI key in a generation, or nothing."""
+        return self.genai if genai == NEWEST or self.older is None else self.older
 
 
 _C, _M, _L = Kind.CORE, Kind.METADATA, Kind.LABEL
@@ -71,7 +95,7 @@ SPAN_KIND = OI.OPENINFERENCE_SPAN_KIND
 
 FIELDS: tuple[Field, ...] = (
     Field("operation", _C, "", OPERATION),
-    Field("provider", _C, OI.LLM_PROVIDER, "gen_ai.provider.name"),
+    Field("provider", _C, OI.LLM_PROVIDER, "gen_ai.provider.name", older="gen_ai.system"),
     Field("system", _C, OI.LLM_SYSTEM),
     Field("model", _C, OI.LLM_MODEL_NAME),
     Field("request_model", _C, OI.LLM_REQUEST_MODEL_NAME, "gen_ai.request.model"),
@@ -79,7 +103,7 @@ FIELDS: tuple[Field, ...] = (
     Field("model_version", _C, own="llm_observe.model.version"),
     Field("server_address", _C, "", "server.address"),
     Field("server_port", _C, "", "server.port"),
-    Field("streaming", _C, "", "gen_ai.request.stream"),
+    Field("streaming", _C, "", "gen_ai.request.stream", older=""),
     Field("input_tokens", _C, OI.LLM_TOKEN_COUNT_PROMPT, "gen_ai.usage.input_tokens"),
     Field("output_tokens", _C, OI.LLM_TOKEN_COUNT_COMPLETION, "gen_ai.usage.output_tokens"),
     Field("total_tokens", _C, OI.LLM_TOKEN_COUNT_TOTAL),
@@ -87,7 +111,13 @@ FIELDS: tuple[Field, ...] = (
     Field("finish_reason", _C, OI.LLM_FINISH_REASON, "gen_ai.response.finish_reasons"),
     Field("error_type", _C, "", "error.type"),
     Field("aborted", _C, own="llm_observe.aborted"),
-    Field("time_to_first_chunk_s", _C, "", "gen_ai.response.time_to_first_chunk"),
+    Field(
+        "time_to_first_chunk_s",
+        _C,
+        "",
+        "gen_ai.response.time_to_first_chunk",
+        older="llm_observe.time_to_first_chunk",
+    ),
     Field("tokens_per_second", _C, own="llm_observe.output.tokens_per_second"),
     Field("queue_ms", _C, own="llm_observe.queue_ms"),
     Field("predict_s", _C, own="llm_observe.server.predict_time"),
@@ -105,11 +135,95 @@ FIELDS: tuple[Field, ...] = (
     Field("output_chunks", _M, own="llm_observe.output.chunks"),
     Field("input_value", Kind.INPUT, OI.INPUT_VALUE),
     Field("output_value", Kind.OUTPUT, OI.OUTPUT_VALUE),
-    Field("input", Kind.INPUT, OI.LLM_INPUT_MESSAGES, "gen_ai.input.messages"),
-    Field("output", Kind.OUTPUT, OI.LLM_OUTPUT_MESSAGES, "gen_ai.output.messages"),
-    Field("system_instructions", Kind.SYSTEM, "", "gen_ai.system_instructions"),
+    # Under 1.36 messages are events: see MESSAGE_EVENTS.
+    Field("input", Kind.INPUT, OI.LLM_INPUT_MESSAGES, "gen_ai.input.messages", older=""),
+    Field("output", Kind.OUTPUT, OI.LLM_OUTPUT_MESSAGES, "gen_ai.output.messages", older=""),
+    Field("system_instructions", Kind.SYSTEM, "", "gen_ai.system_instructions", older=""),
 )
 """What a call of ours is rendered to."""
+
+MESSAGE_EVENTS: Mapping[str, str] = MappingProxyType(
+    {
+        "system": "gen_ai.system.message",
+        "user": "gen_ai.user.message",
+        "assistant": "gen_ai.assistant.message",
+        "tool": "gen_ai.tool.message",
+    }
+)
+"""Generation 1.36: role of a message that was sent, and its event (other roles: the user's)."""
+
+CHOICE_EVENT = "gen_ai.choice"
+"""Generation 1.36: the event of one answer."""
+
+METRIC_FIELDS = (
+    "operation",
+    "provider",
+    "request_model",
+    "response_model",
+    "server_address",
+    "server_port",
+    "error_type",
+)
+"""The fields that tell the points of a metric apart."""
+
+
+class Metric(NamedTuple):
+    """One row: a histogram of calls."""
+
+    field: str
+    unit: str
+    description: str
+    genai: str
+    boundaries: tuple[float, ...]
+    older: str = ""
+    """Name under 1.36, ours because 1.36 has none; nothing: the same one."""
+
+    def name_in(self, genai: GenAI) -> str:
+        """The metric's name in a generation."""
+        return self.genai if genai == NEWEST else self.older or self.genai
+
+
+SECONDS = (
+    0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92,
+)  # fmt: skip
+"""Recommended boundaries of durations (OTel GenAI, "Generative AI client metrics")."""
+
+TOKENS = tuple(float(4**power) for power in range(14))
+"""Recommended boundaries of token counts: 1, 4, 16 … 67108864."""
+
+METRICS: tuple[Metric, ...] = (
+    Metric(
+        "duration",
+        "s",
+        "Duration of an LLM call as its caller saw it.",
+        "gen_ai.client.operation.duration",
+        SECONDS,
+    ),
+    Metric(
+        "tokens",
+        "{token}",
+        "Tokens of a call, as its server counted them.",
+        "gen_ai.client.token.usage",
+        TOKENS,
+    ),
+    Metric(
+        "first_chunk",
+        "s",
+        "Time from the start of a streamed call to its first piece.",
+        "gen_ai.client.operation.time_to_first_chunk",
+        SECONDS,
+        "llm_observe.client.operation.time_to_first_chunk",
+    ),
+    Metric(
+        "per_chunk",
+        "s",
+        "Time from one piece of a streamed call to the next.",
+        "gen_ai.client.operation.time_per_output_chunk",
+        SECONDS,
+        "llm_observe.client.operation.time_per_output_chunk",
+    ),
+)
+"""What calls are counted as."""
 
 PARAMETERS: dict[str, str] = {
     "temperature": "gen_ai.request.temperature",
@@ -165,7 +279,10 @@ PROMOTED: dict[str, tuple[str, ...]] = {
     ),
     "total_tokens": (OI.LLM_TOKEN_COUNT_TOTAL, "llm.usage.total_tokens"),
     "tokens_estimated": ("llm_observe.tokens_estimated",),
-    "time_to_first_chunk_s": ("gen_ai.response.time_to_first_chunk",),
+    "time_to_first_chunk_s": (
+        "gen_ai.response.time_to_first_chunk",
+        "llm_observe.time_to_first_chunk",
+    ),
     "tokens_per_second": ("llm_observe.output.tokens_per_second",),
     "queue_ms": ("llm_observe.queue_ms",),
     "cost_usd": (OI.LLM_COST_TOTAL, "gen_ai.usage.cost"),
@@ -345,3 +462,33 @@ def kind_of(key: str) -> Kind | None:
 def is_llm(keys: Iterable[str]) -> bool:
     """Whether attribute keys are those of a span about LLM work."""
     return any(key.startswith(LLM_MARKS) for key in keys)
+
+
+@cache
+def keys_for(genai: GenAI) -> Mapping[str, tuple[str, ...]]:
+    """Field name to the attribute keys it is written under in this generation."""
+    return MappingProxyType({field.name: field.keys_in(genai) for field in FIELDS})
+
+
+@cache
+def metric_keys_for(genai: GenAI) -> tuple[tuple[str, str], ...]:
+    """The fields of `METRIC_FIELDS` with their attribute keys in this generation."""
+    known = {field.name: field for field in FIELDS}
+    return tuple((name, known[name].genai_in(genai)) for name in METRIC_FIELDS)
+
+
+def renamed(attributes: Mapping[str, Any], genai: GenAI) -> dict[str, Any]:
+    """Attributes under the newest names, under those of a generation; what it lacks goes."""
+    keys = _renames(genai)
+    return {name: value for key, value in attributes.items() if (name := keys.get(key, key))}
+
+
+@cache
+def _renames(genai: GenAI) -> Mapping[str, str]:
+    fields = (field for field in FIELDS if field.genai)
+    return {field.genai: field.genai_in(genai) for field in fields}
+
+
+def schema_url(genai: GenAI) -> str:
+    """The schema that the GenAI names of a generation belong to (OTel, "Telemetry Schemas")."""
+    return f"https://opentelemetry.io/schemas/{genai}.0"

@@ -20,6 +20,9 @@ Environ = Mapping[str, str]
 DESTINATION = "default"
 """Name of the destination that the ``OTEL_EXPORTER_OTLP_*`` variables describe."""
 
+METRICS_DESTINATION = "default-metrics"
+"""Name of a second one, where the variables send metrics elsewhere or in another way than spans."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -81,17 +84,59 @@ def _seconds(text: str, _: Environ) -> float:
     return seconds
 
 
-def _url(text: str, _: Environ) -> str:
+def _endpoint(signal: str = "") -> Callable[[str, Environ], str]:
+    """Reads the endpoint of a signal (``TRACES``), or of all.
+
+    A signal's own URL is used as it is, so over HTTP it must name the signal's path. gRPC has no
+    path, and may be given without a scheme, as ``host:port``
+    (OTLP exporter, "Endpoint (OTLP/gRPC)", "Insecure").
+    """
+
+    def read(text: str, environ: Environ) -> str:
+        if _is_grpc(signal, environ):
+            return _grpc_url(text, environ, signal)
+        url = _url(text)
+        if signal and not url.endswith(f"/v1/{signal.lower()}"):
+            raise ValueError(f"a URL that ends in /v1/{signal.lower()}")
+        return url
+
+    return read
+
+
+def _url(text: str) -> str:
     if not text.startswith(("http://", "https://")) or "@" in text:
         raise ValueError("an http:// or https:// URL without credentials")
     return text.rstrip("/")
 
 
-def _traces_url(text: str, environ: Environ) -> str:
-    url = _url(text, environ)
-    if not url.endswith("/v1/traces"):
-        raise ValueError("a URL that ends in /v1/traces")
+def _grpc_url(text: str, environ: Environ, signal: str) -> str:
+    insecure = _of_signal("INSECURE", signal, environ).lower() == "true"
+    scheme = "" if "://" in text else "http://" if insecure else "https://"
+    url = _url(f"{scheme}{text}")
+    if "/" in url.partition("://")[2]:
+        raise ValueError("a URL without a path, because the protocol is grpc")
     return url
+
+
+def _is_grpc(signal: str, environ: Environ) -> bool:
+    return _of_signal("PROTOCOL", signal, environ).lower() == "grpc"
+
+
+def _of_signal(name: str, signal: str, environ: Environ) -> str:
+    own = environ.get(f"{_EXPORTER}{signal}_{name}", "") if signal else ""
+    return (own.strip() or environ.get(f"{_EXPORTER}{name}", "")).strip()
+
+
+def _protocol(text: str, _: Environ) -> str:
+    return _choice(text, "http/protobuf", "grpc")
+
+
+def _compression(text: str, _: Environ) -> str:
+    return _choice(text, "none", "gzip")
+
+
+def _generation(text: str, _: Environ) -> str:
+    return _choice(text, "1.36", "1.41")
 
 
 def _header_references(variable: str) -> Callable[[str, Environ], dict[str, str]]:
@@ -120,6 +165,7 @@ _HIDE_CONTENT = (
     "LLM_TOOLS", "RETRIEVAL_DOCUMENTS",
 )  # fmt: skip
 _OTLP = f"destinations.{DESTINATION}"
+_METRICS = f"destinations.{METRICS_DESTINATION}"
 _EXPORTER = "OTEL_EXPORTER_OTLP_"
 
 ROWS: tuple[Row, ...] = (
@@ -128,15 +174,30 @@ ROWS: tuple[Row, ...] = (
     Row("LLM_OBSERVE_CAPTURE_LEVEL", "capture.level", _level, "off, metadata, redacted or full."),
     *(Row(f"OPENINFERENCE_HIDE_{name}", "capture.level", _hides(CaptureLevel.METADATA), "true: no content.") for name in _HIDE_CONTENT),
     Row("OPENINFERENCE_HIDE_LLM_INVOCATION_PARAMETERS", "capture.level", _hides(CaptureLevel.OFF), "true: no parameters either."),
-    Row(f"{_EXPORTER}ENDPOINT", f"{_OTLP}.endpoint", _url, "Base URL of the default destination."),
-    Row(f"{_EXPORTER}TRACES_ENDPOINT", f"{_OTLP}.endpoint", _traces_url, "The same, as the full URL for spans."),
-    Row(f"{_EXPORTER}PROTOCOL", f"{_OTLP}.protocol", lambda text, _: _choice(text, "http/protobuf"), "OTLP transport."),
+    Row("LLM_OBSERVE_GENAI_CONVENTIONS", "conventions.genai", _generation, "1.36 or 1.41: release of the GenAI conventions that calls are exported under."),
+    Row(f"{_EXPORTER}ENDPOINT", f"{_OTLP}.endpoint", _endpoint(), "Base URL of the default destination. For gRPC host:port will do; without a scheme it is TLS, unless OTEL_EXPORTER_OTLP_INSECURE is true."),
+    Row(f"{_EXPORTER}TRACES_ENDPOINT", f"{_OTLP}.endpoint", _endpoint("TRACES"), "The same for spans; over HTTP the full URL."),
+    Row(f"{_EXPORTER}PROTOCOL", f"{_OTLP}.protocol", _protocol, "OTLP transport: http/protobuf or grpc."),
+    Row(f"{_EXPORTER}TRACES_PROTOCOL", f"{_OTLP}.protocol", _protocol, "The same, for spans."),
     Row(f"{_EXPORTER}HEADERS", f"{_OTLP}.headers", _header_references(f"{_EXPORTER}HEADERS"), "Headers, name=value,…"),
     Row(f"{_EXPORTER}TRACES_HEADERS", f"{_OTLP}.headers", _header_references(f"{_EXPORTER}TRACES_HEADERS"), "The same, for spans."),
-    Row(f"{_EXPORTER}COMPRESSION", f"{_OTLP}.compression", lambda text, _: _choice(text, "none", "gzip"), "none or gzip."),
+    Row(f"{_EXPORTER}COMPRESSION", f"{_OTLP}.compression", _compression, "none or gzip."),
+    Row(f"{_EXPORTER}TRACES_COMPRESSION", f"{_OTLP}.compression", _compression, "The same, for spans."),
     Row(f"{_EXPORTER}TIMEOUT", f"{_OTLP}.timeout_s", _seconds, "Seconds that one request may take."),
+    Row(f"{_EXPORTER}TRACES_TIMEOUT", f"{_OTLP}.timeout_s", _seconds, "The same, for spans."),
+    Row(f"{_EXPORTER}METRICS_ENDPOINT", f"{_METRICS}.endpoint", _endpoint("METRICS"), "A destination of its own for metrics; what is not set for it is as for the default one."),
+    Row(f"{_EXPORTER}METRICS_PROTOCOL", f"{_METRICS}.protocol", _protocol, "The same, its transport."),
+    Row(f"{_EXPORTER}METRICS_HEADERS", f"{_METRICS}.headers", _header_references(f"{_EXPORTER}METRICS_HEADERS"), "The same, its headers."),
+    Row(f"{_EXPORTER}METRICS_COMPRESSION", f"{_METRICS}.compression", _compression, "The same, its compression."),
+    Row(f"{_EXPORTER}METRICS_TIMEOUT", f"{_METRICS}.timeout_s", _seconds, "The same, its time limit."),
 )  # fmt: skip
 """In order of precedence: a later row wins over an earlier one with the same key."""
+
+_GENERAL = tuple(
+    row.variable
+    for row in ROWS
+    if row.path.startswith(f"{_OTLP}.") and "TRACES" not in row.variable
+)
 
 
 def read_environment(environ: Environ) -> tuple[dict[str, Any], list[Problem]]:
@@ -162,7 +223,29 @@ def read_environment(environ: Environ) -> tuple[dict[str, Any], list[Problem]]:
             strictest.append(CaptureLevel(value))
         else:
             fragment = with_value(fragment, row.path, value)
-    return _hidden(fragment, strictest), problems
+    return _apart(_hidden(fragment, strictest), environ), problems
+
+
+def _apart(fragment: dict[str, Any], environ: Environ) -> dict[str, Any]:
+    """Where metrics are sent elsewhere, or in another way: two destinations, one signal each."""
+    found = dict(fragment.get("destinations", {}))
+    own, spans = found.pop(METRICS_DESTINATION, None), found.get(DESTINATION, {})
+    if own is None:
+        return fragment
+    metrics = {**_shared(environ), **own}
+    if metrics != spans and metrics.get("endpoint"):
+        found[METRICS_DESTINATION] = metrics | {"signals": ["metrics"]}
+        if spans.get("endpoint"):
+            found[DESTINATION] = spans | {"signals": ["traces"]}
+    return {**fragment, "destinations": found}
+
+
+def _shared(environ: Environ) -> dict[str, Any]:
+    """What the variables say that name no signal."""
+    names = (*_GENERAL, f"{_EXPORTER}INSECURE")
+    fragment, _ = read_environment({name: environ.get(name, "") for name in names})
+    shared: dict[str, Any] = fragment.get("destinations", {}).get(DESTINATION, {})
+    return shared
 
 
 def read_limits(environ: Environ) -> tuple[Limits, list[Problem]]:

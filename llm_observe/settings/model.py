@@ -64,10 +64,10 @@ class Destination:
     """False removes a destination that a lower layer added."""
 
     endpoint: Annotated[str, MinLen(1), MaxLen(2048)] = ""
-    """Base URL, http or https; `/v1/traces` and `/v1/metrics` are appended. A URL that ends in `/v1/traces` is taken as it is."""
+    """URL, http or https (TLS). http/protobuf: a base URL, `/v1/traces` and `/v1/metrics` are appended; one that ends in either is taken as it is. grpc: without a path; the port is 4317 if none is given."""
 
-    protocol: Literal["http/protobuf"] = "http/protobuf"
-    """OTLP transport."""
+    protocol: Literal["http/protobuf", "grpc"] = "http/protobuf"
+    """OTLP transport. Changing it keeps what is queued."""
 
     signals: tuple[Literal["traces", "metrics"], ...] = ("traces", "metrics")
     """Which signals go there."""
@@ -80,6 +80,16 @@ class Destination:
 
     timeout_s: Annotated[float, Gt(0), Le(120)] = 10.0
     """Seconds that one request may take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conventions:
+    """Under which names calls are exported. OpenInference names are always written beside them."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    genai: Literal["1.36", "1.41"] = "1.41"
+    """Release of the OpenTelemetry GenAI conventions. 1.41: `gen_ai.provider.name`, messages as attributes. 1.36, for back ends that read no newer one: `gen_ai.system`, messages as span events."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +108,9 @@ class Settings:
         default_factory=dict
     )
     """Where telemetry is sent, by name. Layers are merged per key."""
+
+    conventions: Conventions = field(default_factory=Conventions)
+    """Under which names calls are exported."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -159,7 +159,8 @@ def _semantic(fragment: Fragment) -> Iterator[Problem]:
     for name, destination in fragment.get("destinations", {}).items():
         path = join_path(("destinations", name))
         if "endpoint" in destination:
-            yield from _endpoint_problems(f"{path}.endpoint", destination["endpoint"])
+            grpc = destination.get("protocol") == "grpc"
+            yield from _endpoint_problems(f"{path}.endpoint", destination["endpoint"], grpc)
         for header, value in destination.get("headers", {}).items():
             if not REFERENCE.fullmatch(value):
                 yield Problem(
@@ -169,7 +170,7 @@ def _semantic(fragment: Fragment) -> Iterator[Problem]:
                 )
 
 
-def _endpoint_problems(path: str, endpoint: str) -> Iterator[Problem]:
+def _endpoint_problems(path: str, endpoint: str, grpc: bool) -> Iterator[Problem]:
     try:
         url = urlsplit(endpoint)
         valid = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
@@ -185,6 +186,8 @@ def _endpoint_problems(path: str, endpoint: str) -> Iterator[Problem]:
         )
     elif url.fragment or url.query:
         yield Problem(path, json.dumps(endpoint), "a URL without query and fragment")
+    elif grpc and url.path not in {"", "/"}:
+        yield Problem(path, json.dumps(endpoint), "a URL without a path, because of protocol grpc")
 
 
 def secrets_masked(fragment: Fragment) -> dict[str, Any]:

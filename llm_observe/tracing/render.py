@@ -16,13 +16,17 @@ from llm_observe.conventions import (
     CAPTURE_LEVEL,
     CONTENT_DROPPED,
     FIELDS,
+    NEWEST,
     PARAMETERS,
     SPAN_KIND,
+    GenAI,
     Kind,
+    keys_for,
 )
 from llm_observe.policy.capture import Verdict, verdict
 from llm_observe.settings.model import CaptureLevel
 from llm_observe.tracing.call import Call, Message
+from llm_observe.tracing.message_events import message_events
 from llm_observe.tracing.messages import conversation, genai_messages, plain_text
 from llm_observe.tracing.scrubbing import Filter, scrub, scrub_event, scrub_status
 
@@ -59,18 +63,19 @@ class Rendered(NamedTuple):
     error: str | None
 
 
-def render(call: Call, level: CaptureLevel) -> Rendered:
-    """All attributes and events that may leave at this level."""
+def render(call: Call, level: CaptureLevel, genai: GenAI = NEWEST) -> Rendered:
+    """All attributes and events that may leave at this level, under the names of a generation."""
     keep = Filter(level)
     attributes: Attributes = {SPAN_KIND: "LLM", CAPTURE_LEVEL: str(level)}
-    for name, kind, *keys in FIELDS:
-        rule = verdict(kind, level)
-        if name in _STRUCTURES:
-            attributes |= _STRUCTURES[name](call, keep)
-        elif rule is not Verdict.DROP:
-            attributes |= _plain(_value(call, name), keep, kind, [key for key in keys if key])
+    keys = keys_for(genai)
+    for field in FIELDS:
+        if field.name in _STRUCTURES:
+            made = _STRUCTURES[field.name](call, keep)
+            attributes |= {key: made[key] for key in made if key not in _GENAI or genai == NEWEST}
+        elif verdict(field.kind, level) is not Verdict.DROP:
+            attributes |= _plain(_value(call, field.name), keep, field.kind, keys[field.name])
     attributes |= scrub(call.attributes, level, llm=True)
-    events = tuple(_events(call, keep))
+    events = tuple(_events(call, keep, genai))
     error = _error(call, keep)
     if keep.dropped:
         attributes[CONTENT_DROPPED] = True
@@ -190,8 +195,12 @@ _STRUCTURES: dict[str, Callable[[Call, Filter], Attributes]] = {
 }
 
 
-def _events(call: Call, keep: Filter) -> list[Event]:
-    events = []
+# What one JSON text holds under the newest names, and one event per message under those of 1.36.
+_GENAI = frozenset(field.genai for field in FIELDS if field.name in _STRUCTURES and field.genai)
+
+
+def _events(call: Call, keep: Filter, genai: GenAI) -> list[Event]:
+    events = [] if genai == NEWEST else [Event(*each) for each in message_events(call, keep)]
     if call.first_chunk_ns is not None:
         events.append(Event(FIRST_TOKEN, {}, call.first_chunk_ns))
     if call.error_type:

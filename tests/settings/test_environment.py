@@ -23,6 +23,7 @@ DEFAULT = "destinations.default"
             {"sampling": {"ratio": 0.5}},
         ),
         ({"LLM_OBSERVE_CAPTURE_LEVEL": "Full"}, {"capture": {"level": "full"}}),
+        ({"LLM_OBSERVE_GENAI_CONVENTIONS": "1.36"}, {"conventions": {"genai": "1.36"}}),
         (
             {"LLM_OBSERVE_CAPTURE_LEVEL": "full", "OPENINFERENCE_HIDE_INPUTS": "true"},
             {"capture": {"level": "metadata"}},
@@ -72,7 +73,9 @@ def test_variables_set_their_keys(environ: dict[str, str], fragment: dict[str, A
         ("OPENINFERENCE_HIDE_INPUTS", "yes"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://user:hunter2@h"),
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://h/custom"),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+        ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://h/custom"),
+        ("LLM_OBSERVE_GENAI_CONVENTIONS", "1.42"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "hunter2"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
     ],
@@ -90,7 +93,71 @@ def test_every_row_sets_a_key_that_the_schema_knows() -> None:
     known = schema.json_schema()["$defs"]["Destination"]["properties"]
     for row in ROWS:
         head, *rest = row.path.split(".")
-        assert head in {"sampling", "capture"} or (head == "destinations" and rest[-1] in known)
+        assert head in {"sampling", "capture", "conventions"} or (
+            head == "destinations" and rest[-1] in known
+        )
+
+
+HTTP, GRPC = {"endpoint": "http://h:4318"}, {"endpoint": "http://g:4317", "protocol": "grpc"}
+OTLP = "OTEL_EXPORTER_OTLP_"
+
+
+@pytest.mark.parametrize(
+    ("environ", "destinations"),
+    [
+        ({"PROTOCOL": "grpc", "ENDPOINT": "http://g:4317"}, {"default": GRPC}),
+        ({"PROTOCOL": "grpc", "ENDPOINT": "g:4317", "INSECURE": "true"}, {"default": GRPC}),
+        (
+            {"TRACES_PROTOCOL": "grpc", "TRACES_ENDPOINT": "g:4317"},
+            {"default": {"endpoint": "https://g:4317", "protocol": "grpc"}},
+        ),
+        (
+            {"ENDPOINT": "http://h:4318", "METRICS_ENDPOINT": "g:4317", "METRICS_PROTOCOL": "grpc"},
+            {
+                "default": {**HTTP, "signals": ["traces"]},
+                "default-metrics": {
+                    "endpoint": "https://g:4317",
+                    "protocol": "grpc",
+                    "signals": ["metrics"],
+                },
+            },
+        ),
+        (
+            {"ENDPOINT": "http://h:4318", "TIMEOUT": "3", "METRICS_COMPRESSION": "none"},
+            {
+                "default": {**HTTP, "timeout_s": 3.0, "signals": ["traces"]},
+                "default-metrics": {
+                    **HTTP,
+                    "timeout_s": 3.0,
+                    "compression": "none",
+                    "signals": ["metrics"],
+                },
+            },
+        ),
+        (
+            {"METRICS_ENDPOINT": "http://h:4318/v1/metrics"},
+            {"default-metrics": {"endpoint": "http://h:4318/v1/metrics", "signals": ["metrics"]}},
+        ),
+        (
+            {"ENDPOINT": "http://h:4318", "METRICS_TIMEOUT": "3", "TRACES_TIMEOUT": "3"},
+            {"default": {**HTTP, "timeout_s": 3.0}},
+        ),
+    ],
+)
+def test_variables_of_one_signal_make_a_destination_of_its_own_where_they_differ(
+    environ: dict[str, str], destinations: dict[str, Any]
+) -> None:
+    named = {f"{OTLP}{name}": value for name, value in environ.items()}
+    fragment, problems = read_environment(named)
+    assert (fragment["destinations"], problems) == (destinations, [])
+    schema.validate(fragment)
+
+
+def test_an_endpoint_with_a_path_is_no_endpoint_for_grpc() -> None:
+    environ = {f"{OTLP}PROTOCOL": "grpc", f"{OTLP}ENDPOINT": "http://h:4317/v1/traces"}
+    fragment, problems = read_environment(environ)
+    assert fragment == {"destinations": {"default": {"protocol": "grpc"}}}
+    assert [p.path for p in problems] == [f"{OTLP}ENDPOINT"]
 
 
 def test_limits_are_read_and_an_unreadable_one_counts_as_the_strictest() -> None:

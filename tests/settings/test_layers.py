@@ -19,6 +19,7 @@ def test_without_any_layer_the_defaults_hold() -> None:
         "sampling": {"ratio": 1.0},
         "capture": {"level": "metadata"},
         "destinations": {},
+        "conventions": {"genai": "1.41"},
     }
     assert set(resolved.sources.values()) == {Source(Layer.DEFAULT, 0.0)}
 

@@ -17,7 +17,7 @@ def test_every_wrong_key_gets_its_own_line() -> None:
         {
             "sampling": {"ratio": 1.5, "rate": 1},
             "capture": {"level": "loud"},
-            "destinations": {"a": {"timeout_s": 0, "protocol": "grpc"}},
+            "destinations": {"a": {"timeout_s": 0, "protocol": "udp"}},
             "extra": 1,
         }
     )
@@ -26,8 +26,8 @@ def test_every_wrong_key_gets_its_own_line() -> None:
         "sampling.rate": "an unknown key / one of ratio",
         "capture.level": "\"loud\" / one of 'off', 'metadata', 'redacted' or 'full'",
         "destinations.a.timeout_s": "0 / a number above 0",
-        "destinations.a.protocol": "\"grpc\" / one of 'http/protobuf'",
-        "extra": "an unknown key / one of capture, destinations, sampling",
+        "destinations.a.protocol": "\"udp\" / one of 'http/protobuf' or 'grpc'",
+        "extra": "an unknown key / one of capture, conventions, destinations, sampling",
     }
 
 
@@ -50,6 +50,20 @@ def test_an_endpoint_that_is_no_plain_url_is_refused(endpoint: str) -> None:
     found = problems({"destinations": {"a": {"endpoint": endpoint}}})
     assert list(found) == ["destinations.a.endpoint"]
     assert "u:p" not in str(found)
+
+
+def test_a_path_and_grpc_do_not_go_together() -> None:
+    found = problems({"destinations": {"a": {"endpoint": "http://h:1/x", "protocol": "grpc"}}})
+    assert list(found) == ["destinations.a.endpoint"]
+    schema.validate({"destinations": {"a": {"endpoint": "https://h:1/", "protocol": "grpc"}}})
+    schema.validate({"destinations": {"a": {"endpoint": "https://h:1/x"}}})
+
+
+def test_generations_that_are_not_offered_are_refused_with_those_that_are() -> None:
+    assert problems({"conventions": {"genai": "1.42"}}) == {
+        "conventions.genai": "\"1.42\" / one of '1.36' or '1.41'"
+    }
+    assert list(problems({"conventions": {"genai": 1.36}})) == ["conventions.genai"]
 
 
 def test_yaml_and_json_read_alike() -> None:
