@@ -11,49 +11,31 @@ import os
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TypeGuard
 
-from opentelemetry.context import Context
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context, get_current
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace import Span as SDKSpan
-from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
+from opentelemetry.trace import INVALID_SPAN, Span
 
 from llm_observe.conventions import CONFIG_HASH
 from llm_observe.errors import Problem
 from llm_observe.settings.layers import active_destinations
-from llm_observe.settings.model import Destination, Settings
-from llm_observe.tracing.call import Call, start_attributes
+from llm_observe.settings.model import Settings
+from llm_observe.tracing.applying import Applied, stuck, tightened, untried
+from llm_observe.tracing.call import Call
 from llm_observe.tracing.export import late
 from llm_observe.tracing.export.bounds import Bounds, read_bounds
 from llm_observe.tracing.export.delivery import Delivery
 from llm_observe.tracing.export.entry import Entry
 from llm_observe.tracing.export.intake import Intake, Meter
 from llm_observe.tracing.export.probe import probe_all
-from llm_observe.tracing.export.quiet import is_quiet
 from llm_observe.tracing.export.status import PipelineStatus
 from llm_observe.tracing.gate import gate
+from llm_observe.tracing.recording import Foreign, OwnProvider, Starter, is_sampled
 from llm_observe.tracing.sampler import LiveSampler
 
-SCOPE = "llm_observe.calls"
-"""Instrumentation scope of the spans that stand for a `Call`, and of no others."""
-
 _METRICS = "llm_observe.tracing.metrics"
-
-MOST_ATTRIBUTES = 10_000
-"""A long chat has more attributes than the SDK's 128, which would push the oldest out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """What came of `Pipeline.apply`."""
-
-    settings: Settings
-    """In force now: the asked ones, or with problems the former ones, tightened."""
-
-    problems: tuple[Problem, ...] = ()
-    """Why not all of it is in force; empty if it is."""
 
 
 class Pipeline:
@@ -80,16 +62,8 @@ class Pipeline:
         self._bounds, self._environ = bounds or read_bounds(environ), environ
         self._level = settings.capture.level
         self._sampler = LiveSampler(settings.sampling)
-        self._provider = TracerProvider(
-            sampler=self._sampler,
-            resource=resource,
-            shutdown_on_exit=False,
-            span_limits=SpanLimits(
-                max_span_attributes=MOST_ATTRIBUTES, max_attributes=MOST_ATTRIBUTES
-            ),
-        )
-        self._provider.add_span_processor(_Foreign(self))
-        self._tracer = self._provider.get_tracer(SCOPE)
+        foreign = Foreign(self._begun, self._over, self.flush, self.shutdown)
+        self._provider = OwnProvider(self._sampler, resource, foreign)
         self._ended = False
         self._build(resource)
         self._intake.start()
@@ -102,33 +76,31 @@ class Pipeline:
 
     # -- recording: on the application's threads ---------------------------------------------
 
-    def start(self, call: Call) -> Span:
-        """Start the call's span as a child of the current one.
+    def start(self, call: Call, context: Context | None = None) -> Span:
+        """Start the call's span as a child of the context's; the current one, if none is given.
 
         The span holds only what a sampler may want to know; no content is ever put on it.
         """
-        if self._ended or is_quiet():
+        here = get_current() if context is None else context
+        if self._ended or here.get(_SUPPRESS_INSTRUMENTATION_KEY):
             return INVALID_SPAN
         self._intake.start()
         call.config_hash = self.config_hash
-        return self._tracer.start_span(
-            call.name,
-            kind=SpanKind.CLIENT,
-            attributes=start_attributes(call),
-            start_time=call.start_ns,
-            record_exception=False,
-            set_status_on_exception=False,
-        )
+        return self._starter.start(call, here)
 
     def finish(self, span: Span, call: Call) -> None:
         """End the span and take the call over. Safe in a finalizer: takes no lock of ours."""
         if span is INVALID_SPAN:
             return
         span.end(call.end_ns)
-        if _is_sampled(span):
-            self._intake.put(Entry(span, call))
-        else:
-            self._intake.put(call)
+        self._intake.put(Entry(span, call) if is_sampled(span) else call)
+
+    def _begun(self, span: SDKSpan) -> None:
+        self._intake.start()
+        span.set_attribute(CONFIG_HASH, self.config_hash)
+
+    def _over(self, span: ReadableSpan) -> None:
+        self._intake.put(Entry(span))
 
     # -- changing: on the agent's thread ------------------------------------------------------
 
@@ -146,11 +118,13 @@ class Pipeline:
         with self._applying:
             tighter = tightened(self.settings, settings)
             self._put_in_force(tighter)
-            problems = self._stuck(deadline) + self._probed(tighter, settings, deadline)
+            problems = stuck(self._delivery.settled(deadline))
+            problems += self._probed(tighter, settings, deadline)
             if not problems:
                 self._put_in_force(settings)
                 self.config_hash = config_hash
-                problems = self._stuck(max(deadline, time.monotonic() + self._bounds.grace_s * 2))
+                deadline = max(deadline, time.monotonic() + self._bounds.grace_s * 2)
+                problems = stuck(self._delivery.settled(deadline))
             return Applied(self.settings, tuple(problems))
 
     # -- looking and ending -------------------------------------------------------------------
@@ -201,6 +175,7 @@ class Pipeline:
             self._environ,
         )
         self._intake = Intake(self._delivery, lambda: _make_meter(resource), self._bounds)
+        self._starter = Starter(self._provider, self._sampler, resource)
 
     def _put_in_force(self, settings: Settings) -> None:
         """The level first: what the workers do from here on is already under it."""
@@ -210,77 +185,8 @@ class Pipeline:
         self.settings = settings
 
     def _probed(self, before: Settings, after: Settings, deadline: float) -> list[Problem]:
-        known = active_destinations(before)
-        changed = {
-            name: destination
-            for name, destination in active_destinations(after).items()
-            if known.get(name) != destination
-        }
+        changed = untried(before, after)
         return probe_all(changed, deadline, self._environ) if changed else []
-
-    def _stuck(self, deadline: float) -> list[Problem]:
-        return [
-            Problem(
-                f"destinations.{name}",
-                "a request under the former settings that could not be ended",
-                "none in flight",
-            )
-            for name in self._delivery.settled(deadline)
-        ]
-
-
-def tightened(before: Settings, after: Settings) -> Settings:
-    """``before``, less what ``after`` no longer records or sends."""
-    level = min(before.capture.level, after.capture.level, key=lambda item: item.rank)
-    return replace(
-        before,
-        capture=replace(before.capture, level=level),
-        destinations=dict(_remaining(before, after)),
-    )
-
-
-def _remaining(before: Settings, after: Settings) -> list[tuple[str, Destination]]:
-    wanted = active_destinations(after)
-    remaining = []
-    for name, destination in before.destinations.items():
-        if name in wanted:
-            signals = tuple(x for x in destination.signals if x in wanted[name].signals)
-            remaining.append((name, replace(destination, signals=signals)))
-        elif name in after.destinations:
-            remaining.append((name, replace(destination, enabled=False)))
-    return remaining
-
-
-class _Foreign(SpanProcessor):
-    """Spans of other instrumentors on our provider; those of ours come by `Pipeline.finish`."""
-
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
-
-    def on_start(self, span: SDKSpan, parent_context: Context | None = None) -> None:
-        if not _is_ours(span):
-            self._pipeline._intake.start()
-            span.set_attribute(CONFIG_HASH, self._pipeline.config_hash)
-
-    def on_end(self, span: ReadableSpan) -> None:
-        if not _is_ours(span) and _is_sampled(span):
-            self._pipeline._intake.put(Entry(span))
-
-    def shutdown(self) -> None:
-        self._pipeline.shutdown()
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        return self._pipeline.flush(timeout_millis / 1000)
-
-
-def _is_ours(span: ReadableSpan) -> bool:
-    scope = span.instrumentation_scope
-    return scope is not None and scope.name == SCOPE
-
-
-def _is_sampled(span: object) -> TypeGuard[ReadableSpan]:
-    context = span.get_span_context() if isinstance(span, ReadableSpan) else None
-    return context is not None and context.trace_flags.sampled
 
 
 def _make_meter(resource: Resource) -> Meter:

@@ -16,10 +16,10 @@ from opentelemetry.trace import Status, StatusCode
 
 from llm_observe.settings.layers import active_destinations
 from llm_observe.settings.model import Capture, CaptureLevel
+from llm_observe.tracing.applying import tightened
 from llm_observe.tracing.call import Call
 from llm_observe.tracing.export.quiet import quiet
 from llm_observe.tracing.gate import gate
-from llm_observe.tracing.pipeline import tightened
 from tests.tracing.export.drive import (
     CANARY,
     PATIENCE_S,

@@ -1,8 +1,17 @@
 import threading
 
+from hypothesis import given
+from hypothesis import strategies as st
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+from opentelemetry.sdk.trace.sampling import Decision, ParentBased, TraceIdRatioBased
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    TraceFlags,
+    TraceState,
+    set_span_in_context,
+)
 
 from llm_observe.settings.model import Sampling
 from llm_observe.tracing.sampler import LiveSampler
@@ -65,3 +74,29 @@ def test_a_change_in_the_middle_of_a_trace_never_tears_it() -> None:
 
 def test_its_description_tells_what_is_in_force() -> None:
     assert "Ratio{0.25}" in LiveSampler(Sampling(ratio=0.25)).get_description()
+
+
+parents = st.none() | st.builds(
+    lambda span, is_remote, flags, state: SpanContext(7, span, is_remote, TraceFlags(flags), state),
+    st.integers(0, 2),
+    st.booleans(),
+    st.integers(0, 3),
+    st.sampled_from([TraceState(), TraceState([("vendor", "x")])]),
+)
+
+
+@given(st.integers(1, 2**128 - 1), st.floats(0.001, 1), parents)
+def test_its_rule_is_that_of_opentelemetrys_parent_based_sampler(
+    trace_id: int, ratio: float, parent: SpanContext | None
+) -> None:
+    here = Context() if parent is None else set_span_in_context(NonRecordingSpan(parent))
+    ours = LiveSampler(Sampling(ratio=ratio))
+    found = ours.should_sample(here, trace_id, "s", attributes={"a": 1})
+    theirs = ParentBased(TraceIdRatioBased(ratio)).should_sample(
+        here, trace_id, "s", attributes={"a": 1}
+    )
+    assert found.decision is theirs.decision
+    assert dict(found.attributes) == dict(theirs.attributes)
+    assert (found.trace_state or TraceState()) == (theirs.trace_state or TraceState())
+    kept = found.decision is Decision.RECORD_AND_SAMPLE
+    assert ours.samples(trace_id, parent) == kept

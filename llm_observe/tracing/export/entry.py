@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sized
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from opentelemetry.sdk.trace import ReadableSpan
 
 from llm_observe.tracing.call import Call
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Entry:
+class Entry(NamedTuple):
     """One ended span. Its attributes are made when it leaves, not before.
 
     ``call`` is the LLM call that the span stands for; None for a span of another instrumentor,

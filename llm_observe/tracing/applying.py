@@ -1,0 +1,58 @@
+"""What a change of settings means: what is tighter at once, and what must be tried first. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from llm_observe.errors import Problem
+from llm_observe.settings.layers import active_destinations
+from llm_observe.settings.model import Destination, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What came of `Pipeline.apply`."""
+
+    settings: Settings
+    """In force now: the asked ones, or with problems the former ones, tightened."""
+
+    problems: tuple[Problem, ...] = ()
+    """Why not all of it is in force; empty if it is."""
+
+
+def tightened(before: Settings, after: Settings) -> Settings:
+    """``before``, less what ``after`` no longer records or sends."""
+    level = min(before.capture.level, after.capture.level, key=lambda item: item.rank)
+    return replace(
+        before,
+        capture=replace(before.capture, level=level),
+        destinations=dict(_remaining(before, after)),
+    )
+
+
+def untried(before: Settings, after: Settings) -> dict[str, Destination]:
+    """Destinations that are new, or not as they were."""
+    known = active_destinations(before)
+    return {
+        name: destination
+        for name, destination in active_destinations(after).items()
+        if known.get(name) != destination
+    }
+
+
+def stuck(names: tuple[str, ...]) -> list[Problem]:
+    """The problems of destinations whose request could not be ended."""
+    found = "a request under the former settings that could not be ended"
+    return [Problem(f"destinations.{name}", found, "none in flight") for name in names]
+
+
+def _remaining(before: Settings, after: Settings) -> list[tuple[str, Destination]]:
+    wanted = active_destinations(after)
+    remaining = []
+    for name, destination in before.destinations.items():
+        if name in wanted:
+            signals = tuple(x for x in destination.signals if x in wanted[name].signals)
+            remaining.append((name, replace(destination, signals=signals)))
+        elif name in after.destinations:
+            remaining.append((name, replace(destination, enabled=False)))
+    return remaining

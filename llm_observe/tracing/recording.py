@@ -1,0 +1,146 @@
+"""Where spans begin: those of our calls, made here, and those that others make on our provider."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeGuard
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, Tracer, TracerProvider
+from opentelemetry.sdk.trace import Span as SDKSpan
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    TraceFlags,
+    get_current_span,
+)
+
+from llm_observe.tracing.call import Call, start_attributes
+from llm_observe.tracing.sampler import LiveSampler
+from llm_observe.tracing.span import CallSpan, Origin
+
+SCOPE = "llm_observe.calls"
+"""Instrumentation scope of the spans that stand for a `Call`, and of no others."""
+
+MOST_ATTRIBUTES = 10_000
+"""A long chat has more attributes than the SDK's 128, which would push the oldest out."""
+
+_SAMPLED = int(TraceFlags.SAMPLED)
+_RANDOM = int(getattr(TraceFlags, "RANDOM_TRACE_ID", 0))  # unknown to older SDKs
+_FLAGS = tuple(TraceFlags(number) for number in range((_SAMPLED | _RANDOM) + 1))
+
+
+class OwnProvider(TracerProvider):
+    """The SDK's provider under our sampler, which knows whether others listen to its spans."""
+
+    def __init__(self, sampler: LiveSampler, resource: Resource, processor: SpanProcessor) -> None:
+        self.limits = SpanLimits(
+            max_span_attributes=MOST_ATTRIBUTES, max_attributes=MOST_ATTRIBUTES
+        )
+        super().__init__(sampler, resource, shutdown_on_exit=False, span_limits=self.limits)
+        super().add_span_processor(processor)
+        self.shared = False
+
+    def add_span_processor(self, span_processor: SpanProcessor) -> None:
+        """Let a processor of the app's own see all spans, those of our calls included."""
+        super().add_span_processor(span_processor)
+        self.shared = True
+
+
+class Starter:
+    """Starts the spans of calls.
+
+    They are light (`CallSpan`) unless somebody listens who expects the SDK's: then they are
+    made by the SDK. Identity, parent, flags and trace state are the same either way.
+    """
+
+    def __init__(self, provider: OwnProvider, sampler: LiveSampler, resource: Resource) -> None:
+        self._provider, self._sampler = provider, sampler
+        self._tracer = provider.get_tracer(SCOPE)
+        self._disabled = not isinstance(self._tracer, Tracer)  # OTEL_SDK_DISABLED
+        self._origin = Origin(InstrumentationScope(SCOPE), resource, provider.limits)
+
+    def start(self, call: Call, here: Context) -> Span:
+        """A span for this call, child of the context's span."""
+        if self._disabled or self._provider.shared:
+            return self._by_the_sdk(call, here)
+        outer = get_current_span(here).get_span_context()
+        ids = self._provider.id_generator
+        parent = outer if outer.is_valid else None
+        if parent is None:
+            trace_id, random, state = ids.generate_trace_id(), _is_random(ids), None
+        else:
+            trace_id, state = parent.trace_id, parent.trace_state
+            random = parent.trace_flags & _RANDOM
+        sampled = self._sampler.samples(trace_id, parent)
+        flags = _FLAGS[sampled | random]
+        context = SpanContext(trace_id, ids.generate_span_id(), False, flags, state)
+        if not sampled:
+            return NonRecordingSpan(context)
+        return CallSpan(self._origin, call, context, parent)
+
+    def _by_the_sdk(self, call: Call, here: Context) -> Span:
+        return self._tracer.start_span(
+            call.name,
+            here,
+            kind=SpanKind.CLIENT,
+            attributes=start_attributes(call),
+            start_time=call.start_ns,
+            record_exception=False,
+            set_status_on_exception=False,
+        )
+
+
+class Foreign(SpanProcessor):
+    """Spans of other instrumentors on our provider; those of our calls come by `Pipeline.finish`."""
+
+    def __init__(
+        self,
+        started: Callable[[SDKSpan], None],
+        ended: Callable[[ReadableSpan], None],
+        flush: Callable[[float], bool],
+        shutdown: Callable[[], None],
+    ) -> None:
+        self._started, self._ended, self._flush, self._shutdown = started, ended, flush, shutdown
+
+    def on_start(self, span: SDKSpan, parent_context: Context | None = None) -> None:
+        """Not of a call of ours."""
+        if not is_ours(span):
+            self._started(span)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Sampled, and not of a call of ours."""
+        if not is_ours(span) and is_sampled(span):
+            self._ended(span)
+
+    def shutdown(self) -> None:
+        """End the pipeline."""
+        self._shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Send what has ended."""
+        return self._flush(timeout_millis / 1000)
+
+
+def is_ours(span: ReadableSpan) -> bool:
+    """Whether it stands for a `Call`."""
+    scope = span.instrumentation_scope
+    return scope is not None and scope.name == SCOPE
+
+
+def is_sampled(span: object) -> TypeGuard[ReadableSpan]:
+    """Whether it is exported."""
+    if type(span) is CallSpan:  # made only if so
+        return True
+    context = span.get_span_context() if isinstance(span, ReadableSpan) else None
+    return context is not None and context.trace_flags.sampled
+
+
+def _is_random(ids: IdGenerator) -> int:
+    tells = getattr(ids, "is_trace_id_random", None)
+    return _RANDOM if tells is not None and tells() else 0
