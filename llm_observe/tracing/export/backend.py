@@ -7,6 +7,7 @@ from typing import Any
 
 from opentelemetry.sdk.resources import Resource
 
+from llm_observe.conventions import NEWEST, GenAI
 from llm_observe.settings.model import CaptureLevel, Destination
 from llm_observe.tracing.export import otlp
 from llm_observe.tracing.export.exchange import Exchange
@@ -23,7 +24,12 @@ class Backend:
         self._transport = Transport(environ)
 
     def pack(
-        self, signal: Signal, batch: Sequence[Any], level: CaptureLevel, resource: Resource
+        self,
+        signal: Signal,
+        batch: Sequence[Any],
+        level: CaptureLevel,
+        resource: Resource,
+        genai: GenAI = NEWEST,
     ) -> bytes:
         """A batch as one OTLP request. Metric payloads are requests already.
 
@@ -32,7 +38,7 @@ class Backend:
         """
         if signal == "metrics":
             return b"".join(batch)
-        return otlp.traces([present(entry, level, resource) for entry in batch])
+        return otlp.traces([present(entry, level, resource, genai) for entry in batch])
 
     def post(
         self,

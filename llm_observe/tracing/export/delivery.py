@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from opentelemetry.sdk.resources import Resource
 
+from llm_observe.conventions import NEWEST, GenAI
 from llm_observe.settings.model import CaptureLevel, Destination
 from llm_observe.tracing.export.bounds import Bounds
 from llm_observe.tracing.export.entry import Entry
@@ -30,7 +31,9 @@ class Delivery:
         resource: Resource,
         bounds: Bounds,
         environ: Mapping[str, str] = os.environ,
+        genai: Callable[[], GenAI] = lambda: NEWEST,
     ) -> None:
+        self._genai = genai
         self._level, self._resource, self._bounds, self._environ = level, resource, bounds, environ
         self._destinations = dict(destinations)
         self._workers = {name: self._worker(name, item) for name, item in destinations.items()}
@@ -112,7 +115,13 @@ class Delivery:
 
     def _worker(self, name: str, destination: Destination) -> DestinationWorker:
         return DestinationWorker(
-            name, destination, self._level, self._resource, self._bounds, self._environ
+            name,
+            destination,
+            self._level,
+            self._resource,
+            self._bounds,
+            self._environ,
+            self._genai,
         )
 
     def _retire(self, workers: list[DestinationWorker]) -> None:

@@ -7,13 +7,23 @@ span goes on with its name, times and status. Heavy: loaded through `late`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, Status, StatusCode
 
-from llm_observe.conventions import CAPTURE_LEVEL, CONTENT_DROPPED, is_llm
+from llm_observe.conventions import (
+    CAPTURE_LEVEL,
+    CONTENT_DROPPED,
+    NEWEST,
+    GenAI,
+    is_llm,
+    renamed,
+    schema_url,
+)
 from llm_observe.settings.model import CaptureLevel
 from llm_observe.tracing.call import Call, start_attributes
 from llm_observe.tracing.export.entry import Entry
@@ -26,7 +36,13 @@ _LONGEST_INT = 2**63
 class OutgoingSpan(ReadableSpan):
     """A copy of an ended span that remembers what the original had dropped."""
 
-    def __init__(self, original: ReadableSpan, resource: Resource, **made: Any) -> None:
+    def __init__(
+        self,
+        original: ReadableSpan,
+        resource: Resource,
+        scope: InstrumentationScope | None,
+        **made: Any,
+    ) -> None:
         super().__init__(
             name=clean_text(original.name),
             context=original.get_span_context(),
@@ -35,7 +51,7 @@ class OutgoingSpan(ReadableSpan):
             kind=original.kind,
             start_time=original.start_time,
             end_time=original.end_time,
-            instrumentation_scope=original.instrumentation_scope,
+            instrumentation_scope=scope,
             **made,
         )
         self._original = original
@@ -56,15 +72,17 @@ class OutgoingSpan(ReadableSpan):
         return self._original.dropped_links
 
 
-def present(entry: Entry, level: CaptureLevel, resource: Resource) -> OutgoingSpan:
-    """The span as it may leave under this level. Never raises."""
+def present(
+    entry: Entry, level: CaptureLevel, resource: Resource, genai: GenAI = NEWEST
+) -> OutgoingSpan:
+    """The span as it may leave under this level, a call's under these names. Never raises."""
     try:
         if entry.call is not None:
-            return _rendered(entry.span, entry.call, level, resource)
+            return _rendered(entry.span, entry.call, level, resource, genai)
         return _scrubbed(entry.span, level, resource)
     except Exception as error:  # noqa: BLE001  # content fails closed, the span goes on
         gate.report(error)
-        return _bare(entry, level, resource)
+        return _bare(entry, level, resource, genai)
 
 
 def clean(attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,17 +100,25 @@ def clean_text(text: str) -> str:
 
 
 def _rendered(
-    span: ReadableSpan, call: Call, level: CaptureLevel, resource: Resource
+    span: ReadableSpan, call: Call, level: CaptureLevel, resource: Resource, genai: GenAI
 ) -> OutgoingSpan:
-    rendered = render(call, level)
+    rendered = render(call, level, genai)
+    events = [Event(x.name, clean(x.attributes), x.timestamp_ns) for x in rendered.events]
     return OutgoingSpan(
         span,
         resource,
-        attributes=clean(rendered.attributes),
-        events=[Event(x.name, clean(x.attributes), x.timestamp_ns) for x in rendered.events],
-        links=[],
-        status=_status_of(rendered.error),
+        _scope(span, genai),
+        attributes=clean(scrub(_said(span, call), level, llm=True) | rendered.attributes),
+        events=[*events, *(_scrubbed_event(event, level, True) for event in span.events)],
+        links=_scrubbed_links(span, level, True),
+        status=_status_of(rendered.error) or _scrubbed_status(span.status, level),
     )
+
+
+def _said(span: ReadableSpan, call: Call) -> dict[str, Any]:
+    """What others put on the span of a call while it ran."""
+    began = start_attributes(call)
+    return {key: value for key, value in (span.attributes or {}).items() if key not in began}
 
 
 def _scrubbed(span: ReadableSpan, level: CaptureLevel, resource: Resource) -> OutgoingSpan:
@@ -101,12 +127,10 @@ def _scrubbed(span: ReadableSpan, level: CaptureLevel, resource: Resource) -> Ou
     return OutgoingSpan(
         span,
         resource,
+        span.instrumentation_scope,
         attributes=clean({**scrub(attributes, level, llm=llm), CAPTURE_LEVEL: str(level)}),
         events=[_scrubbed_event(event, level, llm) for event in span.events],
-        links=[
-            Link(link.context, clean(scrub_event(link.attributes or {}, level, llm=llm)))
-            for link in span.links
-        ],
+        links=_scrubbed_links(span, level, llm),
         status=_scrubbed_status(span.status, level),
     )
 
@@ -116,6 +140,13 @@ def _scrubbed_event(event: Any, level: CaptureLevel, llm: bool) -> Event:
     return Event(clean_text(event.name), clean(kept), event.timestamp)
 
 
+def _scrubbed_links(span: ReadableSpan, level: CaptureLevel, llm: bool) -> list[Link]:
+    return [
+        Link(link.context, clean(scrub_event(link.attributes or {}, level, llm=llm)))
+        for link in span.links
+    ]
+
+
 def _scrubbed_status(status: Status, level: CaptureLevel) -> Status:
     if status.description is None:
         return status
@@ -123,20 +154,33 @@ def _scrubbed_status(status: Status, level: CaptureLevel) -> Status:
     return Status(status.status_code, clean_text(description) if description else None)
 
 
-def _bare(entry: Entry, level: CaptureLevel, resource: Resource) -> OutgoingSpan:
+def _bare(entry: Entry, level: CaptureLevel, resource: Resource, genai: GenAI) -> OutgoingSpan:
     made = {CAPTURE_LEVEL: str(level), CONTENT_DROPPED: True}
+    scope = entry.span.instrumentation_scope
     failed = entry.span.status.status_code is StatusCode.ERROR
     if entry.call is not None:
-        made = {**clean(start_attributes(entry.call)), **made}
+        made = {**clean(renamed(start_attributes(entry.call), genai)), **made}
+        scope = _scope(entry.span, genai)
         failed = bool(entry.call.error_type)
     status = Status(StatusCode.ERROR if failed else StatusCode.UNSET)
-    return OutgoingSpan(entry.span, resource, attributes=made, events=[], links=[], status=status)
-
-
-def _status_of(error: str | None) -> Status:
-    return (
-        Status(StatusCode.UNSET) if error is None else Status(StatusCode.ERROR, clean_text(error))
+    return OutgoingSpan(
+        entry.span, resource, scope, attributes=made, events=[], links=[], status=status
     )
+
+
+def _scope(span: ReadableSpan, genai: GenAI) -> InstrumentationScope | None:
+    """The span's scope, which says under which release's names its spans are written."""
+    scope = span.instrumentation_scope
+    return scope and _scope_of(scope.name, scope.version, genai)
+
+
+@lru_cache(maxsize=32)
+def _scope_of(name: str, version: str | None, genai: GenAI) -> InstrumentationScope:
+    return InstrumentationScope(name, version, schema_url(genai))
+
+
+def _status_of(error: str | None) -> Status | None:
+    return None if error is None else Status(StatusCode.ERROR, clean_text(error))
 
 
 def _clean(value: Any) -> Any:

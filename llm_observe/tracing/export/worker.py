@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry.sdk.resources import Resource
 
+from llm_observe.conventions import NEWEST, GenAI
 from llm_observe.settings.model import CaptureLevel, Destination
 from llm_observe.tracing.export import late
 from llm_observe.tracing.export.bounds import Bounds
@@ -57,8 +58,10 @@ class DestinationWorker:
         resource: Resource,
         bounds: Bounds,
         environ: Mapping[str, str] = os.environ,
+        genai: Callable[[], GenAI] = lambda: NEWEST,
     ) -> None:
         self.name = name
+        self._genai = genai
         self._destination: Destination | None = destination
         self._endpoint = destination.endpoint
         self._level, self._resource, self._bounds, self._environ = level, resource, bounds, environ
@@ -236,7 +239,7 @@ class DestinationWorker:
     def _pack_and_send(self, job: Job, backend: Backend, shift: int) -> None:
         level = self._level()
         try:
-            body = backend.pack(job.line.signal, job.batch, level, self._resource)
+            body = backend.pack(job.line.signal, job.batch, level, self._resource, self._genai())
         except Exception as error:  # noqa: BLE001  # a span that cannot be encoded must not stop the others
             self._unpackable(job, error, shift)
             return
