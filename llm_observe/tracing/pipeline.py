@@ -32,7 +32,7 @@ from llm_observe.tracing.export.intake import Intake, Meter
 from llm_observe.tracing.export.probe import probe_all
 from llm_observe.tracing.export.status import PipelineStatus
 from llm_observe.tracing.gate import gate
-from llm_observe.tracing.recording import Foreign, OwnProvider, Starter, is_sampled
+from llm_observe.tracing.starting import Foreign, OwnProvider, Starter, is_sampled
 from llm_observe.tracing.sampler import LiveSampler
 
 _METRICS = "llm_observe.tracing.metrics"

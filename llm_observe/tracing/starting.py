@@ -51,6 +51,12 @@ class OwnProvider(TracerProvider):
         super().add_span_processor(span_processor)
         self.shared = True
 
+    def rename(self, resource: Resource) -> None:
+        """Describe the process anew, for spans that begin from now on."""
+        self._resource = resource
+        for tracer in tuple(getattr(self, "_tracers", {}).values()):  # kept since SDK 1.41
+            tracer.resource = resource
+
 
 class Starter:
     """Starts the spans of calls.

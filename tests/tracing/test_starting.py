@@ -1,4 +1,4 @@
-"""Where spans of calls begin: light or by the SDK, with the same identity."""
+"""Spans of calls begin light or by the SDK, with the same identity."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from opentelemetry.trace import (
 )
 
 from llm_observe.settings.model import Sampling
-from llm_observe.tracing.recording import OwnProvider, Starter, is_sampled
 from llm_observe.tracing.sampler import LiveSampler
 from llm_observe.tracing.span import CallSpan
+from llm_observe.tracing.starting import OwnProvider, Starter, is_sampled
 from tests.tracing.export.drive import make_call
 
 RESOURCE = Resource({"service.name": "tested"})
@@ -120,3 +120,13 @@ def test_a_disabled_sdk_records_no_call(disabled: Starter) -> None:
     span = disabled.start(make_call(), Context())
     assert not span.is_recording()
     assert not is_sampled(span)
+
+
+def test_a_process_described_anew_is_so_on_spans_that_begin_afterwards() -> None:
+    _, provider = starter()
+    tracer = provider.get_tracer("app")
+    provider.rename(Resource({"service.name": "child"}))
+    for made in (tracer, provider.get_tracer("another")):
+        span = made.start_span("s")
+        assert isinstance(span, ReadableSpan)
+        assert span.resource.attributes["service.name"] == "child"
