@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,12 +12,15 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode, TraceFlags
 
 from llm_observe.settings.model import CaptureLevel
+from llm_observe.tracing.call import Call
 from llm_observe.tracing.export import otlp
 from llm_observe.tracing.export.entry import Entry
 from llm_observe.tracing.export.present import clean, present
+from llm_observe.tracing.span import CallSpan, Origin
 from tests.tracing.export.drive import CANARY, make_call
 
 LIMITS = SpanLimits(max_span_attributes=3, max_events=1)
@@ -24,11 +28,21 @@ TRACER = TracerProvider(shutdown_on_exit=False, span_limits=LIMITS).get_tracer("
 RESOURCE = Resource({"service.name": "renewed"})
 
 
+def begun(**made: Any) -> Any:
+    return TRACER.start_span("work", **made)
+
+
 def ended(**made: Any) -> ReadableSpan:
-    span = TRACER.start_span("work", **made)
+    span = begun(**made)
     span.end()
     assert isinstance(span, ReadableSpan)
     return span
+
+
+def light() -> Any:
+    origin = Origin(InstrumentationScope("llm_observe.calls"), RESOURCE, SpanLimits())
+    context = SpanContext(3, 4, False, TraceFlags(1))
+    return CallSpan(origin, Call(provider="replicate", request_model="m"), context, None)
 
 
 def full_of_content() -> ReadableSpan:
@@ -86,6 +100,43 @@ def test_a_call_is_rendered_and_its_failure_becomes_the_status() -> None:
     sent = present(Entry(ended(), call), CaptureLevel.FULL, RESOURCE)
     assert sent.status.description == "ModelError: no"
     assert [event.name for event in sent.events] == ["exception"]
+
+
+@pytest.mark.parametrize("sort", [light, begun])
+def test_what_others_say_about_a_call_while_it_runs_leaves_as_the_level_allows(
+    sort: Callable[[], Any],
+) -> None:
+    span, other = sort(), SpanContext(1, 2, False, TraceFlags(1))
+    span.set_attributes({"app.tier": CANARY, "http.status_code": 200, "gen_ai.system": "x"})
+    span.add_event("exception", {"exception.message": CANARY, "exception.type": "E"}, 5)
+    span.add_link(other, {"input.value": CANARY})
+    span.set_status(Status(StatusCode.ERROR, CANARY))
+    span.end()
+    call = Call(provider="replicate", request_model="m")
+    full = present(Entry(span, call), CaptureLevel.FULL, RESOURCE)
+    found = dict(full.attributes or {})
+    assert (found["app.tier"], found["http.status_code"]) == (CANARY, 200)
+    assert (full.status.description, full.events[0].timestamp) == (CANARY, 5)
+    assert (full.links[0].context, dict(full.links[0].attributes or {})) == (
+        other,
+        {"input.value": CANARY},
+    )
+    less = present(Entry(span, call), CaptureLevel.METADATA, RESOURCE)
+    assert CANARY.encode() not in otlp.traces([less])
+    assert dict(less.attributes or {})["http.status_code"] == 200
+    assert less.status.status_code is StatusCode.ERROR
+    assert len(less.events) == len(less.links) == 1
+
+
+def test_the_calls_own_words_win_over_what_others_say() -> None:
+    span = light()
+    span.set_attribute("gen_ai.request.model", "another")
+    span.set_status(Status(StatusCode.OK))
+    span.end()
+    call = make_call(error_type="ModelError", error_message="no")
+    sent = present(Entry(span, call), CaptureLevel.FULL, RESOURCE)
+    assert dict(sent.attributes or {})["gen_ai.request.model"] == "meta/llama-2-7b-chat"
+    assert sent.status.description == "ModelError: no"
 
 
 values = st.recursive(
