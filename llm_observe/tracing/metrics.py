@@ -67,7 +67,7 @@ class CallMetrics:
         series = self._series_of(call)
         context = span.get_span_context() if span is not None else None
         for row in METRICS:
-            for token_type, values in _VALUES[row.field](call):
+            for token_type, values in VALUES[row.field](call):
                 self._histogram(row, series, token_type).add(values, _now(call), context)
 
     def collect(self) -> bytes:
@@ -167,9 +167,10 @@ def _gaps(arrivals: list[int]) -> Iterator[float]:
     return (max(after - before, 0) / 1e9 for before, after in pairwise(arrivals))
 
 
-_VALUES: dict[str, Callable[[Call], Typed]] = {
+VALUES: dict[str, Callable[[Call], Typed]] = {
     "duration": _duration,
     "tokens": _tokens,
     "first_chunk": _first_chunk,
     "per_chunk": _per_chunk,
 }
+"""Field of a row of `METRICS` to a call's values; for every meter, also one that is not ours."""
