@@ -32,8 +32,8 @@ from llm_observe.tracing.export.intake import Intake, Meter
 from llm_observe.tracing.export.probe import probe_all
 from llm_observe.tracing.export.status import PipelineStatus
 from llm_observe.tracing.gate import gate
-from llm_observe.tracing.starting import Foreign, OwnProvider, Starter, is_sampled
 from llm_observe.tracing.sampler import LiveSampler
+from llm_observe.tracing.starting import Foreign, OwnProvider, Starter, is_sampled
 
 _METRICS = "llm_observe.tracing.metrics"
 
@@ -65,6 +65,9 @@ class Pipeline:
         foreign = Foreign(self._begun, self._over, self.flush, self.shutdown)
         self._provider = OwnProvider(self._sampler, resource, foreign)
         self._ended = False
+        # In a forked child: when it came to be. What had begun by then is its parent's to end.
+        self._born_ns = 0
+        self._dated_back: set[int] = set()
         self._build(resource)
         self._intake.start()
         atexit.register(self.shutdown)
@@ -90,7 +93,7 @@ class Pipeline:
 
     def finish(self, span: Span, call: Call) -> None:
         """End the span and take the call over. Safe in a finalizer: takes no lock of ours."""
-        if span is INVALID_SPAN:
+        if span is INVALID_SPAN or call.start_ns < self._born_ns:
             return
         span.end(call.end_ns)
         self._intake.put(Entry(span, call) if is_sampled(span) else call)
@@ -98,8 +101,15 @@ class Pipeline:
     def _begun(self, span: SDKSpan) -> None:
         self._intake.start()
         span.set_attribute(CONFIG_HASH, self.config_hash)
+        if (span.start_time or 0) < self._born_ns:  # begun here all the same: dated back
+            self._dated_back.add(span.get_span_context().span_id)
 
     def _over(self, span: ReadableSpan) -> None:
+        if (span.start_time or 0) < self._born_ns:
+            identity = span.get_span_context()
+            if identity is None or identity.span_id not in self._dated_back:
+                return
+            self._dated_back.discard(identity.span_id)
         self._intake.put(Entry(span))
 
     # -- changing: on the agent's thread ------------------------------------------------------
@@ -156,11 +166,21 @@ class Pipeline:
         self._intake.stop(deadline)
         self._delivery.stop(deadline)
 
-    def after_fork_in_child(self, resource: Resource) -> None:
+    def after_fork_in_child(
+        self, resource: Resource, settings: Settings | None = None, config_hash: str = ""
+    ) -> None:
         """Start over in a forked child: fresh locks, empty queues; threads start with the next call.
 
-        What was queued is the parent's to send.
+        What was queued, and every call that is under way, is the parent's to send: the child's
+        copies of them come to nothing. ``settings`` are put in force with their ``config_hash``;
+        without them those hold that the parent had.
         """
+        self._born_ns, self._dated_back = time.time_ns(), set()
+        if settings is not None:
+            self.settings, self.config_hash = settings, config_hash
+            self._level = settings.capture.level
+            self._sampler.swap(settings.sampling)
+        self._provider.rename(resource)
         self._build(resource)
 
     # -- inside -------------------------------------------------------------------------------
