@@ -115,7 +115,7 @@ class ServerProtocol:
         self.instance_uid = instance_uid
         self.capabilities = capabilities | ServerCapabilities.ACCEPTS_STATUS
         self.state = AgentState()
-        self.connected = False
+        self.connected, self._forgotten = False, False
         self._heartbeat_s = heartbeat_s
         self._max_message_bytes = max_message_bytes
         # The uid under which the agent spoke last, and a digest of what it said.
@@ -150,9 +150,13 @@ class ServerProtocol:
         return (events.AgentDisconnected(reason),)
 
     def forget(self) -> None:
-        """Drop what is known, as after a failure to store it: the agent is asked for all again."""
+        """Drop what is known, as after a failure to store it: the agent is asked for all again.
+
+        Its next message is `AgentConnected` once more. If it goes without another one, that is
+        still told.
+        """
         self.state = AgentState()
-        self.connected, self._digest = False, b""
+        self._forgotten, self._digest = True, b""
 
     # ---------------------------------------------------------------------------------- receiving
 
@@ -175,8 +179,8 @@ class ServerProtocol:
         in_order = message.sequence_num == former.sequence_num + 1
         self._note_order(message, known=known, in_order=in_order)
         parts = read_parts(message)
-        if not self.connected:
-            self.connected = True
+        if self._forgotten or not self.connected:
+            self.connected, self._forgotten = True, False
             yield events.AgentConnected()
         if known and not in_order:
             yield events.SequenceBroken(former.sequence_num + 1, message.sequence_num)

@@ -225,6 +225,16 @@ def test_what_is_forgotten_is_asked_for_again() -> None:
     assert reply(server).flags == FULL
 
 
+def test_an_agent_that_was_forgotten_and_leaves_is_told_to_have_left() -> None:
+    server = known()
+    server.forget()
+    assert server.line_closed("gone") == (AgentDisconnected("gone"),)
+    assert server.line_closed("gone") == ()
+    server = make_server()
+    server.forget()
+    assert server.line_closed("never told of") == ()
+
+
 # ---------------------------------------------------------------------------------------- speaking
 
 

@@ -34,6 +34,9 @@ MAX_OWED = 32
 
 MAX_MALFORMED = 10
 
+DRAIN_S = 30.0
+"""How long what a lost peer had sent may take to be read: its goodbye may be the last of it."""
+
 
 class Closing(Exception):
     """The line ends, by us: the WebSocket close code and a reason for people."""
@@ -41,6 +44,10 @@ class Closing(Exception):
     def __init__(self, code: int, reason: str) -> None:
         self.code, self.reason = code, reason
         super().__init__(code, reason)
+
+
+class PeerGone(Exception):
+    """Nothing can be sent any more; what has arrived is still read."""
 
 
 class WebSocketLine:
@@ -61,6 +68,7 @@ class WebSocketLine:
         self._room = asyncio.Event()
         self._room.set()
         self._malformed = 0
+        self._gone = False
 
     # ------------------------------------------------------------------- asked of it by the server
 
@@ -85,10 +93,13 @@ class WebSocketLine:
 
     async def run(self) -> None:
         """Serve the line until either side ends it."""
-        tasks = {asyncio.create_task(self._read()), asyncio.create_task(self._write())}
+        reader, writer = asyncio.create_task(self._read()), asyncio.create_task(self._write())
+        tasks = {reader, writer}
         reason = "the connection broke"
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if isinstance(writer.done() and writer.exception(), PeerGone):
+                done, _ = await asyncio.wait({reader}, timeout=DRAIN_S)
             reason = await self._ending(done)
         finally:
             for task in tasks:
@@ -97,6 +108,8 @@ class WebSocketLine:
             await self._detach(reason)
 
     async def _ending(self, done: set[asyncio.Task[str]]) -> str:
+        if not done:
+            return "the connection broke"
         try:
             return next(iter(done)).result()
         except Closing as closing:
@@ -143,6 +156,8 @@ class WebSocketLine:
         self._owe(answer)
 
     def _owe(self, answer: Answer) -> None:
+        if self._gone:
+            return
         self._answers.append(answer)
         self._work.set()
         if len(self._answers) >= MAX_OWED:
@@ -177,7 +192,9 @@ class WebSocketLine:
         except TimeoutError:
             raise Closing(1008, "the agent does not read") from None
         except (OSError, RuntimeError):  # servers differ in how they tell of a lost peer
-            raise Closing(1001, "the connection broke") from None
+            self._gone = True
+            self._room.set()
+            raise PeerGone from None
 
 
 def _closed_by_peer(event: Message) -> str:

@@ -98,10 +98,13 @@ class Socket:
         # While not set, the peer does not read.
         self.reading = asyncio.Event()
         self.reading.set()
+        self.left = False
         self._to_app.put_nowait({"type": "websocket.connect"})
 
     async def _send(self, message: Any) -> None:
         await self.reading.wait()
+        if self.left:
+            raise OSError("the peer is gone")
         self._from_app.put_nowait(message)
 
     @asynccontextmanager

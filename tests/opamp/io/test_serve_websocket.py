@@ -151,6 +151,26 @@ async def test_a_handler_that_fails_makes_the_agent_come_back_and_tell_all_again
     assert len(recorder.of(AgentConnected)) == 1
 
 
+async def test_what_an_agent_said_before_it_left_without_reading_the_answers_is_heard(
+    recorder: Recorder,
+) -> None:
+    async def store(agent: Any, event: Any) -> None:
+        for _ in range(5):  # as long as it takes, messages before the last are not cut short
+            await asyncio.sleep(0)
+
+    recorder.then = store
+    server, agent = make_server(recorder), Hand(UID)
+    async with Socket(server).open() as line:
+        await line.got()
+        await line.exchange(agent.hello())
+        line.left = True
+        line.say(agent.says(health=opamp_pb2.ComponentHealth(healthy=False)))
+        line.say(agent.says(health=opamp_pb2.ComponentHealth(healthy=False, status="stopping")))
+        line.say(agent.says(agent_disconnect=opamp_pb2.AgentDisconnect()))
+    assert server.agents[UID].state.health.status == "stopping"
+    assert [event.reason for event in recorder.of(AgentDisconnected)] == ["the agent disconnected"]
+
+
 async def test_a_peer_that_does_not_read_holds_up_nobody_else(recorder: Recorder) -> None:
     server, slow, quick = make_server(recorder), Hand(UID), Hand(OTHER)
     async with Socket(server).open() as stuck, Socket(server).open() as line:
