@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,21 +44,34 @@ def _cksum(data: bytes) -> int:
 
 
 @contextmanager
-def running(command: list[str], log: Path, ready: str, **environ: str) -> Iterator[None]:
+def running(
+    command: list[str],
+    log: Path,
+    ready: str = "",
+    *,
+    stop: signal.Signals = signal.SIGTERM,
+    **environ: str,
+) -> Iterator[None]:
     """The program until the end of the block; ready when it answers ``ready`` with 200."""
-    with log.open("wb") as out, httpx.Client(timeout=5.0, trust_env=False) as http:
+    with log.open("wb") as out:
         env = {**os.environ, **environ}
         process = subprocess.Popen(command, stdout=out, stderr=out, env=env)
         try:
-            eventually(lambda: http.get(ready).status_code == 200, f"{command[0]} is ready", 120)
+            if ready:
+                eventually(lambda: answers(ready), f"{command[0]} is ready", 120)
             yield
         finally:
-            process.terminate()
+            process.send_signal(stop)
             try:
                 process.wait(DEADLINE_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(DEADLINE_S)
+
+
+def answers(url: str) -> bool:
+    """Whether something answers there with 200."""
+    return httpx.get(url, timeout=5.0, trust_env=False).status_code == 200
 
 
 _COLLECTOR = """
@@ -81,15 +94,44 @@ service:
 """
 
 
+_MANAGED = """
+extensions:
+  health_check: {{endpoint: "127.0.0.1:{health}"}}
+  opamp:
+    server: {{ws: {{endpoint: "{opamp}"}}}}
+    agent_description: {{non_identifying_attributes: {{team: llamas}}}}
+receivers: {{nop: }}
+exporters:
+  otlp_http: {{endpoint: "http://127.0.0.1:1", headers: {{authorization: {secret}}}}}
+service:
+  extensions: [health_check, opamp]
+  telemetry: {{metrics: {{level: none}}}}
+  pipelines: {{traces: {{receivers: [nop], exporters: [otlp_http]}}}}
+"""
+
+
 @contextmanager
 def collector(folder: Path, sinks: Mapping[str, str]) -> Iterator[dict[str, str]]:
     """A Collector whose two receivers hand on to two sinks; the receivers' endpoints by protocol."""
-    ports = {name: free_port() for name in ("health", "http", "grpc")}
-    config = folder / "collector.yaml"
-    config.write_text(_COLLECTOR.format(sinks=sinks, **ports))
+    ports = {name: free_port() for name in ("http", "grpc")}
+    with _collecting(folder, _COLLECTOR, sinks=sinks, **ports):
+        yield {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+
+
+@contextmanager
+def managed_collector(folder: Path, opamp_url: str, secret: str) -> Iterator[None]:
+    """A Collector whose OpAMP extension reports there; its config holds a secret."""
+    with _collecting(folder, _MANAGED, opamp=opamp_url, secret=secret):
+        yield
+
+
+@contextmanager
+def _collecting(folder: Path, template: str, **values: object) -> Iterator[None]:
+    health, config = free_port(), folder / "collector.yaml"
+    config.write_text(template.format(health=health, **values))
     command = [peer("collector", "collector.yaml", "otelcol"), "--config", str(config)]
-    with running(command, folder / "collector.log", f"http://127.0.0.1:{ports['health']}"):
-        yield {name: f"http://127.0.0.1:{ports[name]}" for name in ("http", "grpc")}
+    with running(command, folder / "collector.log", f"http://127.0.0.1:{health}"):
+        yield
 
 
 @contextmanager
