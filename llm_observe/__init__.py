@@ -18,11 +18,25 @@ from typing import TYPE_CHECKING, Any
 from llm_observe.version import __version__
 
 if TYPE_CHECKING:
+    from openinference.instrumentation import (
+        using_attributes,
+        using_metadata,
+        using_prompt_template,
+        using_session,
+        using_tags,
+        using_user,
+    )
+
     from llm_observe.agent.handle import Handle, flush, observe, shutdown
     from llm_observe.agent.status import Status
     from llm_observe.errors import LLMObserveError, Problem, SettingsError
     from llm_observe.settings.model import CaptureLevel, Limits, Settings
-    from llm_observe.tracing.context import context, trace
+    from llm_observe.tracing.context import context
+    from llm_observe.tracing.feedback import score
+    from llm_observe.tracing.recording import current_step
+    from llm_observe.tracing.references import current_reference
+    from llm_observe.tracing.steps import trace
+    from llm_observe.tracing.suppress import suppress_tracing
 
 _HOMES = {
     "Handle": "llm_observe.agent.handle",
@@ -37,7 +51,17 @@ _HOMES = {
     "Limits": "llm_observe.settings.model",
     "Settings": "llm_observe.settings.model",
     "context": "llm_observe.tracing.context",
-    "trace": "llm_observe.tracing.context",
+    "current_reference": "llm_observe.tracing.references",
+    "current_step": "llm_observe.tracing.recording",
+    "score": "llm_observe.tracing.feedback",
+    "suppress_tracing": "llm_observe.tracing.suppress",
+    "trace": "llm_observe.tracing.steps",
+    "using_attributes": "openinference.instrumentation",
+    "using_metadata": "openinference.instrumentation",
+    "using_prompt_template": "openinference.instrumentation",
+    "using_session": "openinference.instrumentation",
+    "using_tags": "openinference.instrumentation",
+    "using_user": "openinference.instrumentation",
 }
 
 __all__ = [
@@ -51,10 +75,20 @@ __all__ = [
     "Status",
     "__version__",
     "context",
+    "current_reference",
+    "current_step",
     "flush",
     "observe",
+    "score",
     "shutdown",
+    "suppress_tracing",
     "trace",
+    "using_attributes",
+    "using_metadata",
+    "using_prompt_template",
+    "using_session",
+    "using_tags",
+    "using_user",
 ]
 
 

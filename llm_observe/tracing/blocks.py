@@ -1,44 +1,66 @@
-"""Blocks that are context managers and decorators, for functions of every shape but one.
+"""Blocks that are context managers and decorators, for functions of every shape.
 
-A block says what context is current inside it and what happens at its end. Around a generator it
-is current only while the generator's own code runs, never in the code of whoever steps it.
+A block says what OpenTelemetry context is current inside it and what happens at its end. Around a
+generator or a coroutine it is current only while the function's own code runs: it is attached for
+each step and taken off before the item or the suspension goes to whoever steps it. What the
+function itself attached in one step is there again in the next one. So a span that the consumer
+starts between two items is not a child, and a generator may be finished in another task or thread.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-import warnings
-from collections.abc import Callable, Mapping
+import logging
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from contextvars import Token
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from opentelemetry.context import Context, attach, detach, get_current
 
-from llm_observe.tracing.gate import gate
-from llm_observe.tracing.streams import proxy, within
+logger = logging.getLogger(__name__)
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Function = TypeVar(
+    "Function", bound="Callable[..., Any] | classmethod[Any, Any, Any] | staticmethod[Any, Any]"
+)
 
 
-class Block:
-    """The two hooks, and the ``with`` statement made from them. One block may be nested in itself."""
+class Stay:
+    """One stay inside a block. The hooks do nothing here; none of them may raise."""
 
-    def __init__(self) -> None:
-        self._tokens: list[Any] = []
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.token: Any = None
 
-    def enter(self) -> Context:
-        """The context for inside."""
-        return get_current()
-
-    def leave(self, error: BaseException | None) -> None:
-        """The end, in the context of outside."""
+    def item(self, value: Any) -> None:
+        """The decorated generator yielded this."""
 
     def returned(self, value: Any) -> None:
         """The decorated function returned this."""
 
+    def leave(self, error: BaseException | None) -> None:
+        """The end, in the context of outside."""
+
+
+class Block:
+    """Something to be inside of: with ``with``, ``async with``, or around calls of a function.
+
+    One object may be entered again, also from several threads or tasks at once.
+    """
+
+    def __init__(self) -> None:
+        self._stays: list[Stay] = []
+
+    def enter(self) -> Stay:
+        """A new stay; must not raise."""
+        return Stay(get_current())
+
     def __enter__(self) -> Self:
-        self._tokens.append(attach(self.enter()))
+        stay = self.enter()
+        stay.token = attach(stay.context)
+        self._stays.append(stay)
         return self
 
     def __exit__(
@@ -47,86 +69,218 @@ class Block:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        detach(self._tokens.pop())
-        self.leave(error)
+        stay = self.here()
+        if stay is not None:
+            self._stays.remove(stay)
+            put_back(stay.token)
+            stay.leave(error)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+    def here(self) -> Stay | None:
+        """The stay whose context is current, else the newest one that has not ended."""
+        current, stays = get_current(), tuple(self._stays)
+        found = (stay for stay in reversed(stays) if stay.context is current)
+        return next(found, stays[-1] if stays else None)
 
 
-Make = Callable[[tuple[Any, ...], Mapping[str, Any]], Block]
+def put_back(token: Any) -> None:
+    """Make the context from before an ``attach`` current again.
 
-
-def decorated(function: Function, make: Make) -> Function:
-    """The function with a new block around each call.
-
-    Async generator functions are left as they are, with a warning.
+    A block that ends in another task or thread than it began in changed nothing there, so there
+    is nothing to put back; OpenTelemetry's own ``detach`` would log that as an error.
     """
-    if inspect.isasyncgenfunction(function):
-        warnings.warn("async generator functions cannot be decorated; use `with`", stacklevel=3)
+    if not isinstance(token, Token):  # another implementation of contexts has its own
+        detach(token)
+        return
+    try:
+        token.var.reset(token)
+    except (ValueError, RuntimeError):
+        return
+
+
+Enter = Callable[[tuple[Any, ...], Mapping[str, Any]], Stay]
+
+
+def decorated(function: Function, enter: Enter) -> Function:
+    """The function with a new stay around each call; name, signature and shape are kept.
+
+    Class and static methods are reached through their descriptor. What is no function (a class, a
+    property) is left as it is, and the log says so.
+    """
+    if isinstance(function, classmethod | staticmethod):
+        return type(function)(decorated(function.__func__, enter))
+    if isinstance(function, type) or not callable(function):
+        logger.warning("only functions can be decorated, not %r", type(function).__name__)
         return function
-    if inspect.iscoroutinefunction(function):
-        return _awaited(function, make)
-    if inspect.isgeneratorfunction(function):
-        return _stepped(function, make)
-    return _called(function, make)
+    wrap = next((make for test, make in _SHAPES if _answers(test, function)), _called)
+    wrapped: Function = wrap(function, enter)
+    return wrapped
 
 
-def _called(function: Function, make: Make) -> Function:
+def _answers(test: Callable[[object], bool], function: Callable[..., Any]) -> bool:
+    return test(function) or test(getattr(type(function), "__call__", None))  # noqa: B004  # its code, not whether
+
+
+def _called(function: Callable[..., Any], enter: Enter) -> Any:
     @functools.wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
-        with make(args, kwargs) as block:
+        stay = enter(args, kwargs)
+        token = attach(stay.context)
+        try:
             value = function(*args, **kwargs)
-            block.returned(value)
-            return value
-
-    return called  # type: ignore[return-value]  # functools.wraps keeps the signature
-
-
-def _awaited(function: Function, make: Make) -> Function:
-    @functools.wraps(function)
-    async def awaited(*args: Any, **kwargs: Any) -> Any:
-        with make(args, kwargs) as block:
-            value = await function(*args, **kwargs)
-            block.returned(value)
-            return value
-
-    return awaited  # type: ignore[return-value]  # functools.wraps keeps the signature
-
-
-def _stepped(function: Function, make: Make) -> Function:
-    @functools.wraps(function)
-    def stepped(*args: Any, **kwargs: Any) -> Any:
-        value = function(*args, **kwargs)
-        with gate:
-            return proxy(value, start=lambda: _Steps(make(args, kwargs)))
+        except BaseException as error:
+            put_back(token)
+            stay.leave(error)
+            raise
+        put_back(token)
+        stay.returned(value)
+        stay.leave(None)
         return value
 
-    return stepped  # type: ignore[return-value]  # functools.wraps keeps the signature
+    return called
+
+
+def _awaited(function: Callable[..., Any], enter: Enter) -> Any:
+    @functools.wraps(function)
+    async def awaited(*args: Any, **kwargs: Any) -> Any:
+        stay = enter(args, kwargs)
+        try:
+            value = await _Inside(_Steps(stay.context), function(*args, **kwargs))
+        except BaseException as error:
+            stay.leave(error)
+            raise
+        stay.returned(value)
+        stay.leave(None)
+        return value
+
+    return awaited
+
+
+def _stepped(function: Callable[..., Any], enter: Enter) -> Any:
+    @functools.wraps(function)
+    def stepped(*args: Any, **kwargs: Any) -> Any:
+        stay = enter(args, kwargs)
+        try:
+            body = function(*args, **kwargs)
+            value = yield from _drive(_Steps(stay.context), body, stay.item)
+        except BaseException as error:
+            stay.leave(error)
+            raise
+        stay.returned(value)
+        stay.leave(None)
+        return value
+
+    return stepped
+
+
+def _async_stepped(function: Callable[..., Any], enter: Enter) -> Any:
+    @functools.wraps(function)
+    async def async_stepped(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        stay = enter(args, kwargs)
+        step: Any = None
+        try:
+            body: AsyncGenerator[Any, Any] = function(*args, **kwargs)
+            steps, step = _Steps(stay.context), _begin(body)
+            while True:
+                item = await _Inside(steps, step)
+                stay.item(item)
+                try:
+                    step = body.asend((yield item))
+                except BaseException as thrown:  # noqa: BLE001  # whatever it is, it is for the body
+                    step = body.athrow(thrown)
+        except StopAsyncIteration:
+            stay.returned(None)
+            stay.leave(None)
+        except BaseException as error:
+            stay.leave(error)
+            raise
+        finally:
+            step = None  # it may hold an exception whose traceback holds this frame
+
+    return async_stepped
+
+
+_SHAPES: tuple[tuple[Callable[[object], bool], Callable[[Callable[..., Any], Enter], Any]], ...] = (
+    (inspect.isasyncgenfunction, _async_stepped),
+    (inspect.iscoroutinefunction, _awaited),
+    (inspect.isgeneratorfunction, _stepped),
+)
 
 
 class _Steps:
-    """A block around a generator: entered at its first step, left once."""
+    """Runs the steps of one body in its own context, which rolls on from step to step."""
 
-    def __init__(self, block: Block) -> None:
-        self._context = block.enter()
-        self._open = [block]  # pop() is atomic
+    def __init__(self, context: Context) -> None:
+        self._context = context
 
-    def step(self, function: Callable[..., Any], *args: Any) -> Any:
-        return within(self._context, function, *args)
+    def __call__(self, step: Callable[..., Any], *args: Any) -> Any:
+        token = attach(self._context)
+        try:
+            return step(*args)
+        finally:
+            self._context = get_current()
+            put_back(token)
 
-    def item(self, item: Any) -> None:
-        """Nothing is kept of what passes."""
 
-    def finish(self) -> None:
-        self._leave(None)
+def _drive(
+    steps: _Steps, body: Generator[Any, Any, Any], seen: Callable[[Any], None] | None = None
+) -> Generator[Any, Any, Any]:
+    """As ``yield from body``, each step in its context.
 
-    def fail(self, error: BaseException) -> None:
-        self._leave(error)
+    ``close`` and the garbage collector come as GeneratorExit, which goes to the body like any
+    other exception that is thrown in: what the body makes of it is what the caller gets.
+    """
+    step: Callable[..., Any] = body.send
+    argument: Any = None
+    try:
+        while True:
+            item = steps(step, argument)
+            if seen is not None:
+                seen(item)
+            try:
+                step, argument = body.send, (yield item)
+            except BaseException as thrown:  # noqa: BLE001  # whatever it is, it is for the body
+                step, argument = body.throw, thrown
+    except StopIteration as stop:
+        return stop.value
+    finally:
+        argument = None  # it may be an exception whose traceback holds this frame
 
-    def abort(self) -> None:
-        self._leave(None)
 
-    def abandon(self) -> None:
-        self._leave(None)
+class _Inside:
+    """An awaitable that is awaited step by step, each in its context."""
 
-    def _leave(self, error: BaseException | None) -> None:
-        if self._open:
-            self._open.pop().leave(error)
+    def __init__(self, steps: _Steps, awaitable: Awaitable[Any]) -> None:
+        self._steps, self._awaitable = steps, awaitable
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        iterator: Any = self._awaitable.__await__()
+        return _drive(self._steps, iterator if hasattr(iterator, "throw") else _plain(iterator))
+
+
+def _plain(iterator: Any) -> Generator[Any, Any, Any]:
+    return (yield from iterator)
+
+
+def _begin(body: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
+    """The first step of a body, unseen by the event loop.
+
+    A loop that ends closes all async generators that it saw begin, at the same time. It must see
+    the outer one alone, which closes its body itself.
+    """
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(firstiter=None, finalizer=None)
+    try:
+        return body.asend(None)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)

@@ -1,48 +1,36 @@
-"""What the app says about its calls: session, user, tags, metadata; and spans of its own steps.
+"""What the app says about its calls: session, user, tags, metadata.
 
-`context` uses the keys that OpenInference's ``using_attributes`` puts in the OpenTelemetry
-context, so that its instrumentors read ours and we read theirs. `trace` makes a span of any
-OpenInference kind. Both are context managers and decorators.
+The keys are those that OpenInference's ``using_attributes`` puts in the OpenTelemetry context, so
+that its instrumentors read ours and we read theirs.
 """
 
 from __future__ import annotations
 
-import inspect
 import json
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from openinference.semconv.trace import SpanAttributes as OI
-from opentelemetry import trace as otel
 from opentelemetry.context import Context, get_current, set_value
-from opentelemetry.trace import Span, Status, StatusCode
 
-from llm_observe.tracing.blocks import Block, decorated
-from llm_observe.tracing.call import snapshot
+from llm_observe.tracing.blocks import Block, Function, Stay, decorated
 from llm_observe.tracing.gate import gate
-from llm_observe.tracing.patch import connected, suppressed
+from llm_observe.tracing.values import Bounds
 
-Function = TypeVar("Function", bound=Callable[..., Any])
-StepKind = Literal[
-    "chain",
-    "tool",
-    "agent",
-    "retriever",
-    "reranker",
-    "embedding",
-    "guardrail",
-    "evaluator",
-    "prompt",
-]
-_SCOPE = "llm_observe"
-_INHERITED = (OI.SESSION_ID, OI.USER_ID, OI.METADATA, OI.TAG_TAGS)
+MAX_TEXT = 512
+"""Characters of a session, a user or one tag; what is beyond is cut."""
+MAX_TAGS = 64
+MAX_METADATA = 16 * 1024
+"""Characters of all metadata texts of one block."""
 
 
 class context(Block):
     """Say who and what the calls inside belong to: ``with context(session="s-1", user="ann")``.
 
-    An inner block overrides ``session`` and ``user``, and adds to ``tags`` and ``metadata``.
-    What is empty or None has no opinion. It reaches neither other threads nor other processes.
+    A context manager (``with`` and ``async with``) and a decorator of any function, generators
+    included. An inner block overrides ``session`` and ``user``, and adds to ``tags`` and
+    ``metadata``. What is empty or None has no opinion. It reaches neither other threads nor other
+    processes; a new asyncio task inherits it.
     """
 
     def __init__(
@@ -53,28 +41,32 @@ class context(Block):
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self._session, self._user = session, user
-        self._tags = [tags] if isinstance(tags, str) else list(tags or ())
-        self._metadata = metadata or {}
+        self._texts: dict[str, str] = {}
+        self._tags: list[str] = []
+        self._metadata: dict[str, Any] = {}
+        with gate:
+            self._texts = {OI.SESSION_ID: _text(session), OI.USER_ID: _text(user)}
+        with gate:
+            given = [tags] if isinstance(tags, str) else tags or ()
+            self._tags = [_text(tag) for _, tag in zip(range(MAX_TAGS), given, strict=False)]
+        with gate:
+            copied = Bounds(MAX_METADATA).copy(metadata or {})
+            self._metadata = copied if isinstance(copied, dict) else {}
 
     def __call__(self, function: Function) -> Function:
         """The block around every call of a function."""
-        return decorated(
-            function,
-            lambda args, kwargs: context(self._session, self._user, self._tags, self._metadata),
-        )
+        return decorated(function, lambda args, kwargs: self.enter())
 
-    def enter(self) -> Context:
+    def enter(self) -> Stay:
         """The present context with what this block says."""
         here = get_current()
         with gate:
-            return self._over(here)
-        return here
+            return Stay(self._over(here))
+        return Stay(here)
 
     def _over(self, outer: Context) -> Context:
         values = {
-            OI.SESSION_ID: _text(self._session),
-            OI.USER_ID: _text(self._user),
+            **self._texts,
             OI.TAG_TAGS: self._all_tags(outer.get(OI.TAG_TAGS)),
             OI.METADATA: self._merged(outer.get(OI.METADATA)),
         }
@@ -94,121 +86,8 @@ class context(Block):
         except ValueError:
             below = {}
         below = below if isinstance(below, dict) else {}
-        return json.dumps(below | snapshot(self._metadata), ensure_ascii=False)
-
-
-class trace(Block):
-    """A span around a step of the app: ``with trace("answer") as step: step.output = …``.
-
-    As a decorator it also records the arguments and what the function returns. What is recorded
-    of them leaves only as the capture level allows. An exception is recorded and goes on.
-    """
-
-    def __init__(self, name: str, kind: StepKind = "chain") -> None:
-        super().__init__()
-        self.name, self.kind = name, kind
-        self._spans: list[Span] = []
-
-    def __call__(self, function: Function) -> Function:
-        """A span around every call of a function."""
-        signature = inspect.signature(function)
-        return decorated(
-            function,
-            lambda args, kwargs: _CallTrace(self.name, self.kind, signature, args, kwargs),
-        )
-
-    def enter(self) -> Context:
-        """The present context with a new span in it."""
-        here = get_current()
-        span: Span = otel.INVALID_SPAN
-        with gate:
-            if not suppressed(here):
-                span = self._start(here)
-        self._spans.append(span)
-        return here if span is otel.INVALID_SPAN else otel.set_span_in_context(span, here)
-
-    def leave(self, error: BaseException | None) -> None:
-        """End the span."""
-        span = self._spans.pop()
-        with gate:
-            if error is not None and span.is_recording():
-                span.record_exception(error)
-                span.set_attribute("error.type", type(error).__qualname__)
-                span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
-        with gate:
-            span.end()
-
-    def set(self, key: str, value: Any) -> None:
-        """One more attribute. Keys of no known convention leave at level ``full`` only."""
-        with gate:
-            self._span.set_attribute(key, value)
-
-    @property
-    def input(self) -> Any:
-        """What the step was given. Set it; it is not kept here."""
-        return None
-
-    @input.setter
-    def input(self, value: Any) -> None:
-        self._record("input", value)
-
-    @property
-    def output(self) -> Any:
-        """What the step made. Set it; it is not kept here."""
-        return None
-
-    @output.setter
-    def output(self, value: Any) -> None:
-        self._record("output", value)
-
-    @property
-    def _span(self) -> Span:
-        return self._spans[-1] if self._spans else otel.INVALID_SPAN
-
-    def _start(self, here: Context) -> Span:
-        recorder = connected()
-        provider = recorder.tracer_provider if recorder else otel.get_tracer_provider()
-        attributes: dict[str, Any] = {OI.OPENINFERENCE_SPAN_KIND: str(self.kind).upper()}
-        attributes |= {key: here[key] for key in _INHERITED if here.get(key)}
-        return provider.get_tracer(_SCOPE).start_span(self.name, here, attributes=attributes)
-
-    def _record(self, side: str, value: Any) -> None:
-        with gate:
-            if self._span.is_recording():
-                text = isinstance(value, str)
-                body = value if text else json.dumps(snapshot(value), ensure_ascii=False)
-                mime = "text/plain" if text else "application/json"
-                self._span.set_attributes({f"{side}.value": body, f"{side}.mime_type": mime})
-
-
-class _CallTrace(trace):
-    """The span of one call of a decorated function."""
-
-    def __init__(
-        self,
-        name: str,
-        kind: StepKind,
-        signature: inspect.Signature,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-    ) -> None:
-        super().__init__(name, kind)
-        self._signature, self._args, self._kwargs = signature, args, kwargs
-
-    def enter(self) -> Context:
-        """As `trace`; the arguments are its input."""
-        inside = super().enter()
-        try:
-            bound = self._signature.bind(*self._args, **self._kwargs)
-        except TypeError:  # the function itself will say what is wrong with them
-            return inside
-        self.input = dict(bound.arguments)
-        return inside
-
-    def returned(self, value: Any) -> None:
-        """What the function returned is its output."""
-        self.output = value
+        return json.dumps(below | self._metadata, ensure_ascii=False)
 
 
 def _text(value: object) -> str:
-    return "" if value is None else str(value)
+    return "" if value is None else str(value)[:MAX_TEXT]

@@ -1,30 +1,33 @@
 import asyncio
 import json
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from openinference.instrumentation import get_attributes_from_context, using_attributes
-from opentelemetry import trace as otel
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
-from opentelemetry.trace import StatusCode
+from openinference.instrumentation import (
+    get_attributes_from_context,
+    using_attributes,
+    using_metadata,
+    using_prompt_template,
+    using_session,
+    using_tags,
+    using_user,
+)
 
-from llm_observe.tracing import patch
-from llm_observe.tracing.context import context, trace
-from llm_observe.tracing.gate import gate
-from tests.tracing.doubles import KeepingRecorder
+from llm_observe.settings.model import CaptureLevel
+from llm_observe.tracing import instrument
+from llm_observe.tracing.call import Call
+from llm_observe.tracing.context import MAX_TAGS, MAX_TEXT, context
+from llm_observe.tracing.render import render
+from llm_observe.tracing.steps import trace
+from tests.tracing.doubles import MODEL, PROMPT, KeepingRecorder, ReplicateAPI
+from tests.tracing.recorder import attributes, recording
 
 
 @pytest.fixture
 def recorder() -> Iterator[KeepingRecorder]:
-    kept = KeepingRecorder()
-    gate.reraise = True
-    patch.connect(kept)
-    yield kept
-    patch.connect(None)
-    gate.reraise = False
+    with recording() as kept:
+        yield kept
 
 
 def inside() -> dict[str, Any]:
@@ -98,12 +101,30 @@ def test_as_a_decorator_of_a_generator_it_is_not_in_the_callers_code() -> None:
         assert inside() == {}
 
 
-def test_an_async_generator_function_is_left_alone_with_a_warning() -> None:
-    async def work() -> AsyncIterator[int]:
-        yield 1
+def test_as_a_decorator_of_an_async_generator_it_is_not_in_the_callers_code() -> None:
+    @context(session="s")
+    async def work() -> AsyncIterator[Any]:
+        yield inside().get("session.id")
+        await asyncio.sleep(0)
+        yield inside().get("session.id")
 
-    with pytest.warns(UserWarning, match="use `with`"):
-        assert context(session="s")(work) is work
+    async def main() -> list[Any]:
+        seen = []
+        async for value in work():
+            seen.append((value, inside()))
+        return seen
+
+    assert asyncio.run(main()) == [("s", {}), ("s", {})]
+
+
+def test_async_with() -> None:
+    async def main() -> None:
+        async with context(session="s"):
+            await asyncio.sleep(0)
+            assert inside()["session.id"] == "s"
+        assert inside() == {}
+
+    asyncio.run(main())
 
 
 def test_a_block_may_be_entered_again() -> None:
@@ -113,102 +134,83 @@ def test_a_block_may_be_entered_again() -> None:
     assert inside() == {}
 
 
-# -- trace -----------------------------------------------------------------------------------
+def test_long_values_are_cut() -> None:
+    many = (f"t{number}" for number in range(10**9))
+    with context(session="s" * 10_000, tags=many, metadata={"k": "x" * 10**6}):
+        assert len(inside()["session.id"]) == MAX_TEXT
+        assert len(inside()["tag.tags"]) == MAX_TAGS
+        assert len(inside()["metadata"]) < 20_000
 
 
-def test_a_step_is_a_span_of_its_kind(recorder: KeepingRecorder) -> None:
-    with context(session="s"), trace("look up", kind="tool") as step:
-        step.input = {"q": "llamas"}
-        step.output = "found"
-        step.set("llm_observe.x", 1)
-        trace("inner").__enter__().__exit__(None, None, None)
-    inner, outer = recorder.spans
-    assert outer.name == "look up"
-    assert outer.attributes == {
-        "openinference.span.kind": "TOOL",
-        "session.id": "s",
-        "input.value": '{"q": "llamas"}',
-        "input.mime_type": "application/json",
-        "output.value": "found",
-        "output.mime_type": "text/plain",
-        "llm_observe.x": 1,
-    }
-    assert inner.parent is not None
-    assert inner.parent.span_id == outer.context.span_id
+# -- on spans of ours: what we say, and what OpenInference's own blocks say ---------------------
 
 
-def test_an_exception_goes_on_and_is_recorded(recorder: KeepingRecorder) -> None:
-    with pytest.raises(LookupError, match="mine"), trace("x"):
-        raise LookupError("mine")
-    (span,) = recorder.spans
-    assert span.status.status_code is StatusCode.ERROR
-    assert span.attributes is not None
-    assert span.attributes["error.type"] == "LookupError"
-    assert span.events[0].name == "exception"
+@pytest.fixture
+def replicate_call(recorder: KeepingRecorder) -> Iterator[Any]:
+    instrument.install()
+
+    def ask() -> Call:
+        ReplicateAPI().client().run(MODEL, input=PROMPT)
+        return recorder.calls[-1]
+
+    yield ask
+    instrument.uninstall()
 
 
-def test_as_a_decorator_it_records_arguments_and_result(recorder: KeepingRecorder) -> None:
-    @trace("add")
-    def add(a: int, *, b: int = 2) -> int:
-        return a + b
-
-    assert add(1, b=3) == 4
-    with pytest.raises(TypeError):
-        add()  # type: ignore[call-arg]  # on purpose
-    first, second = recorder.spans
-    assert first.attributes is not None
-    assert first.attributes["input.value"] == '{"a": 1, "b": 3}'
-    assert first.attributes["output.value"] == "4"
-    assert second.status.status_code is StatusCode.ERROR
-    assert add.__name__ == "add"
+SAYS = [
+    (using_session("s"), "session", "session.id", "s"),
+    (using_user("u"), "user", "user.id", "u"),
+    (using_tags(["a", "b"]), "tags", "tag.tags", ("a", "b")),
+    (using_metadata({"k": 1}), "metadata", "metadata", '{"k": 1}'),
+    (using_attributes(session_id="s"), "session", "session.id", "s"),
+    (context(session="s"), "session", "session.id", "s"),
+    (context(user="u"), "user", "user.id", "u"),
+    (context(tags=["a", "b"]), "tags", "tag.tags", ("a", "b")),
+    (context(metadata={"k": 1}), "metadata", "metadata", '{"k": 1}'),
+]
 
 
-def test_as_a_decorator_of_a_coroutine_function_it_spans_the_whole(
-    recorder: KeepingRecorder,
+@pytest.mark.parametrize(("block", "field", "key", "value"), SAYS)
+def test_calls_and_steps_inherit_what_a_block_says(
+    recorder: KeepingRecorder, replicate_call: Any, block: Any, field: str, key: str, value: Any
 ) -> None:
-    @trace("later")
-    async def later() -> str:
-        await asyncio.sleep(0)
-        assert otel.get_current_span().is_recording()
-        return "done"
-
-    assert asyncio.run(later()) == "done"
-    assert recorder.spans[0].attributes is not None
-    assert recorder.spans[0].attributes["output.value"] == "done"
+    with block, trace("outer"), trace("inner"):
+        call = replicate_call()
+    assert getattr(call, field) == value
+    steps = [span for span in recorder.spans if span.name in ("outer", "inner")]
+    assert [attributes(span)[key] for span in steps] == [value, value]
 
 
-def test_a_traced_generator_has_one_span_over_its_life(recorder: KeepingRecorder) -> None:
-    @trace("steps")
-    def steps(n: int) -> Iterator[bool]:
-        for _ in range(n):
-            yield otel.get_current_span().is_recording()
-
-    for recording in steps(3):
-        assert recording
-        assert not otel.get_current_span().is_recording()
-        assert recorder.spans == ()
-    for _ in steps(3):
-        break
-    assert [span.name for span in recorder.spans] == ["steps", "steps"]
-    assert {span.status.status_code for span in recorder.spans} == {StatusCode.UNSET}
+@pytest.mark.parametrize("inner", [using_session, context])
+@pytest.mark.parametrize("outer", [using_session, context])
+def test_the_innermost_session_wins_whoever_says_it(
+    replicate_call: Any, inner: Any, outer: Any
+) -> None:
+    with outer("first"):
+        with inner("second"):
+            assert replicate_call().session == "second"
+        assert replicate_call().session == "first"
+    assert replicate_call().session == ""
 
 
-def test_suppressed_steps_leave_nothing(recorder: KeepingRecorder) -> None:
-    token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
-    with trace("x") as step:
-        step.output = "y"
-    detach(token)
-    assert recorder.spans == ()
+def test_a_prompt_template_is_on_the_call_and_is_content(replicate_call: Any) -> None:
+    with using_prompt_template(
+        template="Where do {animal} live?", version="v2", variables={"animal": "llamas"}
+    ):
+        call = replicate_call()
+    shown = {level: render(call, level).attributes for level in CaptureLevel}
+    full = shown[CaptureLevel.FULL]
+    assert full["llm.prompt_template.template"] == "Where do {animal} live?"
+    assert full["llm.prompt_template.version"] == "v2"
+    assert json.loads(full["llm.prompt_template.variables"]) == {"animal": "llamas"}
+    for level in (CaptureLevel.OFF, CaptureLevel.METADATA):
+        assert "llm.prompt_template.template" not in shown[level]
+        assert "llm.prompt_template.variables" not in shown[level]
 
 
-def test_without_a_recorder_the_global_provider_is_used() -> None:
-    """In a process of its own: a global provider, once set, stays."""
-    code = (
-        "from opentelemetry import trace as otel\n"
-        "from llm_observe.tracing.context import trace\n"
-        "with trace('x') as step:\n"
-        "    step.input = 1\n"
-        "    print(otel.get_current_span().is_recording())\n"
-    )
-    command = [sys.executable, "-c", code]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
+def test_a_prompt_step_has_the_template_and_a_chain_has_not(recorder: KeepingRecorder) -> None:
+    with using_prompt_template(template="Hi {name}"), trace("chain"), trace("fill", "prompt"):
+        pass
+    fill, chain = map(attributes, recorder.spans)
+    assert fill["llm.prompt_template.template"] == "Hi {name}"
+    assert "llm.prompt_template.template" not in chain

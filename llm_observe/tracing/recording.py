@@ -1,0 +1,119 @@
+"""What may be said about a step while it runs: input, output, and what its kind knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+from opentelemetry.context import create_key, get_value
+from opentelemetry.trace import Span
+
+from llm_observe.tracing import kinds
+from llm_observe.tracing.gate import gate
+from llm_observe.tracing.references import reference
+
+STEP_KEY = create_key("llm-observe-step")
+"""Where the OpenTelemetry context holds the handle of the innermost step."""
+
+
+class Handle:
+    """The span of a step under way, and the step's kind."""
+
+    __slots__ = ("kind", "span")
+
+    def __init__(self, span: Span, kind: str) -> None:
+        self.span, self.kind = span, kind
+
+    def write(self, attributes: Callable[[], Mapping[str, Any]]) -> None:
+        """Put attributes on the span; they are only made where it records."""
+        with gate:
+            if self.span.is_recording():
+                self.span.set_attributes(attributes())
+
+
+class Recording:
+    """A step to write to. No method raises; all do nothing where nothing records."""
+
+    def _handle(self) -> Handle | None:
+        return None
+
+    @property
+    def reference(self) -> str:
+        """What names the step's span for `llm_observe.score`: a text to keep and to pass on.
+
+        It is the same after the step ended. Empty before it began, and where nothing records.
+        """
+        handle = self._handle()
+        return reference(handle.span.get_span_context()) if handle else ""
+
+    @property
+    def input(self) -> Any:
+        """What the step was given. Set it; it is not kept here."""
+        return None
+
+    @input.setter
+    def input(self, value: Any) -> None:
+        self._write(lambda kind: kinds.value("input", value))
+
+    @property
+    def output(self) -> Any:
+        """What the step made. Set it; it is not kept here."""
+        return None
+
+    @output.setter
+    def output(self, value: Any) -> None:
+        self._write(lambda kind: kinds.value("output", value))
+
+    def set(self, key: str, value: Any) -> None:
+        """One more attribute. Keys of no known convention leave at level ``full`` only."""
+        self._write(lambda kind: {str(key): kinds.attribute(value)})
+
+    def set_tool(
+        self, name: str = "", parameters: Any = None, *, description: str = "", call_id: str = ""
+    ) -> None:
+        """Which tool this is, what it was given, and the id of the model's call for it."""
+        self._write(lambda kind: kinds.tool(name, parameters, description, call_id))
+
+    def set_agent(self, name: str) -> None:
+        """Which agent this is."""
+        self._write(lambda kind: kinds.agent(name))
+
+    def set_documents(
+        self, documents: Iterable[Any], *, side: Literal["input", "output"] = "output"
+    ) -> None:
+        """What a retriever found, or what a reranker was given (``side="input"``) and kept.
+
+        A document is a text, or a mapping or object with ``content`` (or ``page_content``,
+        ``text``), ``id``, ``score`` and ``metadata``. At most 200 are kept.
+        """
+        self._write(lambda kind: kinds.documents(documents, kind, side))
+
+    def set_prompt(
+        self, template: str, variables: Mapping[str, Any] | None = None, version: str = ""
+    ) -> None:
+        """The template of a prompt, and what was put into it."""
+        self._write(lambda kind: kinds.prompt(template, variables, version))
+
+    def _write(self, attributes: Callable[[str], Mapping[str, Any]]) -> None:
+        handle = self._handle()
+        if handle is not None:
+            handle.write(lambda: attributes(handle.kind))
+
+
+class CurrentStep(Recording):
+    """The innermost step around some code that did not make it."""
+
+    def __init__(self, handle: Handle | None) -> None:
+        self._current = handle
+
+    def _handle(self) -> Handle | None:
+        return self._current
+
+
+def current_step() -> CurrentStep:
+    """The innermost step around this code, to add to it; inside a decorated function, its own.
+
+    Where there is none, all that is written goes nowhere.
+    """
+    handle = get_value(STEP_KEY)
+    return CurrentStep(handle if isinstance(handle, Handle) else None)

@@ -1,0 +1,189 @@
+"""Spans of the app's own steps: chains, tools, retrievers, agents and the like.
+
+`trace` is a context manager and a decorator. What it records of values leaves only as the capture
+level in force at export allows; attributes of no known convention leave at ``full`` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, overload
+
+from openinference.semconv.trace import SpanAttributes as OI
+from opentelemetry import trace as otel
+from opentelemetry.context import Context, get_current, set_value
+from opentelemetry.trace import Span, Status, StatusCode
+
+from llm_observe.tracing import kinds
+from llm_observe.tracing.arguments import Arguments, function_name
+from llm_observe.tracing.blocks import Block, Function, Stay, decorated
+from llm_observe.tracing.gate import gate
+from llm_observe.tracing.patch import connected, suppressed
+from llm_observe.tracing.recording import STEP_KEY, Handle, Recording
+from llm_observe.tracing.yielded import Yielded
+
+StepKind = Literal[
+    "chain",
+    "tool",
+    "agent",
+    "retriever",
+    "reranker",
+    "embedding",
+    "guardrail",
+    "evaluator",
+    "prompt",
+    "llm",
+]
+SCOPE = "llm_observe"
+"""Instrumentation scope of steps and scores."""
+ABORTED = "llm_observe.aborted"
+
+_INHERITED = (OI.SESSION_ID, OI.USER_ID, OI.METADATA, OI.TAG_TAGS)
+_TEMPLATE = (
+    OI.LLM_PROMPT_TEMPLATE,
+    OI.LLM_PROMPT_TEMPLATE_VERSION,
+    OI.LLM_PROMPT_TEMPLATE_VARIABLES,
+)
+_LONGEST_NAME = 256
+
+
+class Step(Block, Recording):
+    """One step of the app, made by `trace`.
+
+    What is said about it is said of the stay that is current here, where one object was entered
+    several times.
+    """
+
+    def __init__(
+        self, name: str, kind: str, *, capture_input: bool = True, capture_output: bool = True
+    ) -> None:
+        super().__init__()
+        self.name, self.kind = str(name)[:_LONGEST_NAME], kinds.known(kind)
+        self._capture_input, self._capture_output = capture_input, capture_output
+        self._last: Handle | None = None
+
+    def __call__(self, function: Function) -> Function:
+        """A span around every call of a function.
+
+        Its arguments and what it returns are recorded, unless `trace` was told not to; of a
+        generator, what it yielded. A generator's span begins with the first item and ends with
+        the last one, or when it is closed or dropped.
+        """
+        with gate:
+            name, arguments = self.name or function_name(function), Arguments(function)
+
+            def enter(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Stay:
+                return self._called(name, arguments, args, kwargs)
+
+            return decorated(function, enter)
+        return function
+
+    def enter(self) -> Stay:
+        """A new span in the present context; none where instrumentation is suppressed."""
+        stay = self._begin(self.name or "step", None)
+        self._last = stay.handle if isinstance(stay, _Stay) else None
+        return stay
+
+    def _handle(self) -> Handle | None:
+        stay = self.here()
+        return stay.handle if isinstance(stay, _Stay) else self._last
+
+    def _called(
+        self, name: str, arguments: Arguments, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Stay:
+        stay = self._begin(name, Yielded() if self._capture_output else None)
+        if isinstance(stay, _Stay):
+            stay.handle.write(lambda: kinds.function(self.kind, arguments.description))
+            if self._capture_input:
+                stay.handle.write(lambda: kinds.given(self.kind, arguments.bound(args, kwargs)))
+        return stay
+
+    def _begin(self, name: str, yielded: Yielded | None) -> Stay:
+        here = get_current()
+        with gate:
+            if not suppressed(here):
+                span = _start(name, self.kind, here)
+                if span.get_span_context().is_valid:  # an invalid one would hide the caller's
+                    return _Stay(Handle(span, self.kind), here, yielded)
+        return Stay(here)
+
+
+class _Stay(Stay):
+    """A step under way. With ``yielded`` it records by itself what came out."""
+
+    def __init__(self, handle: Handle, outer: Context, yielded: Yielded | None) -> None:
+        inside = otel.set_span_in_context(handle.span, outer)
+        super().__init__(set_value(STEP_KEY, handle, inside))
+        self.handle, self._yielded = handle, yielded
+
+    def item(self, value: Any) -> None:
+        with gate:
+            if self._yielded is not None and self.handle.span.is_recording():
+                self._yielded.add(value)
+
+    def returned(self, value: Any) -> None:
+        yielded, self._yielded = self._yielded, None
+        if yielded is not None:
+            self.handle.write(lambda: kinds.made(self.handle.kind, yielded.all(value)))
+
+    def leave(self, error: BaseException | None) -> None:
+        if self._yielded is not None and self._yielded.count:
+            self.returned(None)
+        with gate:
+            if error is not None and self.handle.span.is_recording():
+                _mark(self.handle.span, error)
+        with gate:
+            self.handle.span.end()
+
+
+@overload
+def trace(name: Function, /) -> Function: ...
+@overload
+def trace(
+    name: str = "",
+    kind: StepKind = "chain",
+    *,
+    capture_input: bool = True,
+    capture_output: bool = True,
+) -> Step: ...
+def trace(
+    name: Any = "",
+    kind: StepKind = "chain",
+    *,
+    capture_input: bool = True,
+    capture_output: bool = True,
+) -> Any:
+    """A span around a step of the app: ``with trace("answer") as step: step.output = …``.
+
+    Also ``async with``, and a decorator of functions, coroutine functions, generators, async
+    generators, methods, class and static methods: ``@trace``, or ``@trace("search", "tool")``.
+    An exception is recorded and goes on.
+
+    Args:
+        name: Name of the span; by default the function's qualified name.
+        kind: What OpenInference calls the step; see `StepKind`.
+        capture_input: Whether a decorated function's arguments are recorded.
+        capture_output: Whether what it returns or yields is recorded.
+    """
+    if isinstance(name, str):
+        return Step(name, kind, capture_input=capture_input, capture_output=capture_output)
+    return Step("", kind, capture_input=capture_input, capture_output=capture_output)(name)
+
+
+def _start(name: str, kind: str, here: Context) -> Span:
+    recorder = connected()
+    provider = recorder.tracer_provider if recorder else otel.get_tracer_provider()
+    attributes: dict[str, Any] = dict(kinds.start(kind, name))
+    keys = (*_INHERITED, *_TEMPLATE) if kind in ("llm", "prompt") else _INHERITED
+    attributes |= {key: here[key] for key in keys if here.get(key)}
+    return provider.get_tracer(SCOPE).start_span(name, here, attributes=attributes)
+
+
+def _mark(span: Span, error: BaseException) -> None:
+    """A failure is an error; a step that was closed, dropped or cancelled is not."""
+    if not isinstance(error, Exception):
+        span.set_attribute(ABORTED, True)
+        return
+    span.record_exception(error)
+    span.set_attribute("error.type", type(error).__qualname__)
+    span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
