@@ -49,10 +49,13 @@ Series = tuple[Value | None, ...]
 class CallMetrics:
     """Histograms of calls, for one process. Not for use by two threads at once.
 
-    ``genai`` says, whenever an export is made, under which names.
+    ``resource`` says, whenever an export is made, what this process is called, and ``genai`` under
+    which names.
     """
 
-    def __init__(self, resource: Resource, genai: Callable[[], GenAI] = lambda: NEWEST) -> None:
+    def __init__(
+        self, resource: Callable[[], Resource], genai: Callable[[], GenAI] = lambda: NEWEST
+    ) -> None:
         self._resource, self._genai = resource, genai
         self._fields = tuple(field for field, _ in metric_keys_for(NEWEST))
         self._since_ns = time.time_ns()
@@ -117,7 +120,7 @@ class CallMetrics:
         ]
         url = schema_url(genai)
         scope = ScopeMetrics(InstrumentationScope(SCOPE, None, url), metrics, url)
-        return MetricsData([ResourceMetrics(self._resource, [scope], "")])
+        return MetricsData([ResourceMetrics(self._resource(), [scope], "")])
 
 
 def _attributes(series: Series, token_type: str, genai: GenAI) -> dict[str, Value | bool]:

@@ -60,7 +60,7 @@ class Pipeline:
     ) -> None:
         self.settings, self.config_hash = settings, config_hash
         self._bounds, self._environ = bounds or read_bounds(environ), environ
-        self._level = settings.capture.level
+        self._level, self._resource = settings.capture.level, resource
         self._sampler = LiveSampler(settings.sampling)
         foreign = Foreign(self._begun, self._over, self.flush, self.shutdown)
         self._provider = OwnProvider(self._sampler, resource, foreign)
@@ -68,7 +68,7 @@ class Pipeline:
         # In a forked child: when it came to be. What had begun by then is its parent's to end.
         self._born_ns = 0
         self._dated_back: set[int] = set()
-        self._build(resource)
+        self._build()
         self._intake.start()
         atexit.register(self.shutdown)
 
@@ -137,6 +137,12 @@ class Pipeline:
                 problems = stuck(self._delivery.settled(deadline))
             return Applied(self.settings, tuple(problems))
 
+    def rename(self, resource: Resource) -> None:
+        """Describe this process anew on all that leaves from now on, what is queued included."""
+        self._resource = resource
+        self._provider.rename(resource)
+        self._starter = Starter(self._provider, self._sampler, resource)
+
     # -- looking and ending -------------------------------------------------------------------
 
     def status(self) -> PipelineStatus:
@@ -180,22 +186,23 @@ class Pipeline:
             self.settings, self.config_hash = settings, config_hash
             self._level = settings.capture.level
             self._sampler.swap(settings.sampling)
-        self._provider.rename(resource)
-        self._build(resource)
+        self._resource = resource
+        self._provider.after_fork_in_child(resource)
+        self._build()
 
     # -- inside -------------------------------------------------------------------------------
 
-    def _build(self, resource: Resource) -> None:
+    def _build(self) -> None:
         self._applying = threading.Lock()
         self._delivery = Delivery(
             active_destinations(self.settings),
             lambda: self._level,
-            resource,
+            lambda: self._resource,
             self._bounds,
             self._environ,
         )
-        self._intake = Intake(self._delivery, lambda: _make_meter(resource), self._bounds)
-        self._starter = Starter(self._provider, self._sampler, resource)
+        self._intake = Intake(self._delivery, self._make_meter, self._bounds)
+        self._starter = Starter(self._provider, self._sampler, self._resource)
 
     def _put_in_force(self, settings: Settings) -> None:
         """The level first: what the workers do from here on is already under it."""
@@ -208,7 +215,6 @@ class Pipeline:
         changed = untried(before, after)
         return probe_all(changed, deadline, self._environ) if changed else []
 
-
-def _make_meter(resource: Resource) -> Meter:
-    meter: Meter = late.load(_METRICS).CallMetrics(resource)
-    return meter
+    def _make_meter(self) -> Meter:
+        meter: Meter = late.load(_METRICS).CallMetrics(lambda: self._resource)
+        return meter

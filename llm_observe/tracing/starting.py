@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import TypeGuard
 
@@ -50,6 +51,12 @@ class OwnProvider(TracerProvider):
         """Let a processor of the app's own see all spans, those of our calls included."""
         super().add_span_processor(span_processor)
         self.shared = True
+
+    def after_fork_in_child(self, resource: Resource) -> None:
+        """Another process: no thread that may hold a lock of the SDK's lives here."""
+        if hasattr(self, "_tracers_lock"):  # since 1.41; renewed by the SDK itself since 1.45
+            self._tracers_lock = threading.Lock()
+        self.rename(resource)
 
     def rename(self, resource: Resource) -> None:
         """Describe the process anew, for spans that begin from now on."""

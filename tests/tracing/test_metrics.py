@@ -25,7 +25,7 @@ SECOND = 1_000_000_000
 
 @pytest.fixture
 def meter() -> CallMetrics:
-    return CallMetrics(Resource({"service.name": "tested"}))
+    return CallMetrics(lambda: Resource({"service.name": "tested"}))
 
 
 def call(**known: Any) -> Call:
@@ -125,7 +125,7 @@ def test_a_value_on_a_boundary_belongs_to_the_bucket_below_it(meter: CallMetrics
 
 def test_a_generation_has_its_own_names_for_metrics_and_attributes() -> None:
     generations: list[Any] = ["1.41"]
-    meter = CallMetrics(Resource({}), lambda: generations[-1])
+    meter = CallMetrics(lambda: Resource({}), lambda: generations[-1])
     meter.record(streamed(input_tokens=1), None)
     assert set(collected(meter)) == {DURATION, TOKENS, FIRST_CHUNK, PER_CHUNK}
     meter.record(streamed(input_tokens=1), None)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import Status, StatusCode
 
 from llm_observe.settings.layers import active_destinations
@@ -722,6 +723,24 @@ def test_a_forked_child_sends_its_own_spans_and_not_its_parents(sink: Sink) -> N
     }
     child = next(r for r in sink.to("/v1/traces") if b"chat child" in r.body)
     assert b"child" in child.body.partition(b"chat child")[0]
+
+
+def test_a_renamed_process_is_called_so_on_all_that_leaves_from_then_on(sink: Sink) -> None:
+    with running_pipeline(settings(a=sink.url)) as pipeline:
+        foreign = pipeline.tracer_provider.get_tracer("other")
+        record(pipeline)
+        assert pipeline.flush(PATIENCE_S)
+        under_way = make_call()
+        span = pipeline.start(under_way)
+        pipeline.rename(Resource({"service.instance.id": "new-name"}))
+        pipeline.finish(span, under_way)
+        record(pipeline)
+        foreign.start_span("of another instrumentor").end()
+        assert pipeline.flush(PATIENCE_S)
+    named = [b"new-name" in request.body for request in sink.requests]
+    assert len(sink.spans) == 4
+    assert named == sorted(named)  # never the former name again
+    assert named.count(False) == 2  # the first span, and its metrics
 
 
 def test_ending_a_call_takes_no_lock_that_another_thread_may_hold(sink: Sink) -> None:

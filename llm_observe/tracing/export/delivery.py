@@ -28,7 +28,7 @@ class Delivery:
         self,
         destinations: Mapping[str, Destination],
         level: Callable[[], CaptureLevel],
-        resource: Resource,
+        resource: Callable[[], Resource],
         bounds: Bounds,
         environ: Mapping[str, str] = os.environ,
         genai: Callable[[], GenAI] = lambda: NEWEST,

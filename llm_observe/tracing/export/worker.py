@@ -55,7 +55,7 @@ class DestinationWorker:
         name: str,
         destination: Destination,
         level: Callable[[], CaptureLevel],
-        resource: Resource,
+        resource: Callable[[], Resource],
         bounds: Bounds,
         environ: Mapping[str, str] = os.environ,
         genai: Callable[[], GenAI] = lambda: NEWEST,
@@ -239,7 +239,7 @@ class DestinationWorker:
     def _pack_and_send(self, job: Job, backend: Backend, shift: int) -> None:
         level = self._level()
         try:
-            body = backend.pack(job.line.signal, job.batch, level, self._resource, self._genai())
+            body = backend.pack(job.line.signal, job.batch, level, self._resource(), self._genai())
         except Exception as error:  # noqa: BLE001  # a span that cannot be encoded must not stop the others
             self._unpackable(job, error, shift)
             return

@@ -57,7 +57,7 @@ def working(
         "a",
         destination,
         lambda: CaptureLevel.FULL,
-        RESOURCE,
+        lambda: RESOURCE,
         Bounds(**{**QUICK, **bounds}),
         {} if environ is None else environ,
     )
