@@ -9,7 +9,8 @@ Order of calls::
     events = protocol.receive(data)                # whatever arrived
     when = protocol.next_deadline(now)             # call message_to_send again no later than this
     protocol.disconnected()                        # the line is gone: unacknowledged parts are due
-    protocol.say_goodbye()                         # the next message is the last one
+    protocol.leave_line()                          # the next message is the last one of this line
+    protocol.say_goodbye()                         # the next message is the last one of all
 
 ``now`` is in seconds, on any clock that only goes forward. Nothing here raises for what a peer
 sends: a malformed message is an event. Not safe for threads: the driver holds one lock.
@@ -19,7 +20,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from itertools import count
 from typing import Any
 
 from llm_observe.errors import LocalProtocolError, RemoteProtocolError
@@ -83,18 +83,22 @@ class ClientProtocol:
         self._outbox = Outbox()
         # To have applied nothing yet is a status too, and part of a full report.
         self._outbox.report("config_status", BY_NAME["config_status"].to_pb(ConfigStatus()))
-        self._numbers = count()
+        self._next_number = 0
         # Uids of ours that replies under way may still carry.
         self._former_uid = b""
         self._offer_seen: bytes | None = None
         self._status_hash: bytes | None = None
         self._custom: deque[opamp_pb2.CustomMessage] = deque()
         self._custom_in_flight: deque[opamp_pb2.CustomMessage] = deque()
-        self._on_line = False
+        # Whether a line stands that may still be written to.
+        self.on_line = False
         # A message is owed even if no part is due: a new line, new capabilities.
         self._must_speak = False
-        self._leaving = False
+        # The next message ends the line; the conversation as well.
+        self._parting = self._leaving = False
         self._last_sent: float | None = None
+        # Whether the last message has had no answer of any kind yet.
+        self.unanswered = False
 
     # ---------------------------------------------------------------------------------- the truth
 
@@ -137,22 +141,50 @@ class ClientProtocol:
 
     # ----------------------------------------------------------------------------------- the line
 
-    def connected(self) -> None:
-        """A line stands. "A status report MUST be the first message" on it."""
+    def connected(self, *, framed: bool | None = None) -> None:
+        """A line stands. "A status report MUST be the first message" on it.
+
+        ``framed`` says of which kind, where that may change during the conversation.
+        """
         if self._leaving:
             raise LocalProtocolError("this conversation has ended")
-        self._on_line = self._must_speak = True
+        if framed is not None:
+            self.framed = framed
+        self._parting = False
+        self.on_line = self._must_speak = True
 
     def disconnected(self) -> None:
         """The line is gone, or a request failed: what was not acknowledged is due again."""
-        self._on_line = False
+        self.on_line = False
+        self.lost()
+
+    def lost(self) -> None:
+        """What was not acknowledged may never have arrived: it is due again."""
         self._outbox.lost()
         self._custom.extendleft(reversed(self._custom_in_flight))
         self._custom_in_flight.clear()
 
+    def unsent(self) -> None:
+        """The last message certainly never reached the server: its number is free again."""
+        if self.unanswered:
+            self._next_number, self.unanswered = self._next_number - 1, False
+        self.disconnected()
+
+    def refused(self) -> None:
+        """The last message was refused for good: what it carried is not sent again."""
+        self._acknowledged()
+
+    def leave_line(self) -> None:
+        """The next message says that the agent disconnects; the one after it takes a new line.
+
+        "To close the connection the Agent MUST send an AgentDisconnect" (OpAMP, "Closing
+        Connection"), whatever the reason: an overloaded server, a fault of the peer, a move.
+        """
+        self._parting = self.on_line
+
     def say_goodbye(self) -> None:
         """The next message says that the agent disconnects; there is none after it."""
-        self._leaving = True
+        self._leaving = self._parting = True
 
     def reborn(self, instance_uid: bytes) -> ClientProtocol:
         """A new conversation of another agent with the same truth: what a forked child needs."""
@@ -171,17 +203,17 @@ class ClientProtocol:
 
     def message_to_send(self, now: float) -> bytes | None:
         """The next message, composed now, or None for silence. Each call takes one number."""
-        if not self._on_line or not self._has_something(now):
+        if not self.on_line or not self._has_something(now):
             return None
         message = self._compose()
-        self._must_speak, self._last_sent = False, now
-        if self._leaving:
-            self._on_line = False
+        self._must_speak, self._last_sent, self.unanswered = False, now, True
+        if self._parting:
+            self.on_line = self._parting = False
         return wire.encode(message, framed=self.framed, limit=self.max_message_bytes)
 
     def next_deadline(self, now: float) -> float | None:
         """When `message_to_send` will have something if nothing else happens; None for never."""
-        if not self._on_line:
+        if not self.on_line:
             return None
         if self._has_something(now):
             return now
@@ -191,27 +223,37 @@ class ClientProtocol:
         beat = self._next_heartbeat()
         return bool(
             self._must_speak
-            or self._leaving
+            or self._parting
             or self._custom
             or self._outbox.due(self.capabilities, self.server_capabilities)
             or (beat is not None and beat <= now)
         )
 
+    @property
+    def interval_s(self) -> float:
+        """How long the agent may stay silent on the line; 0 is for ever.
+
+        Over plain HTTP it is the interval of polling: that takes no capability and never ends
+        ("Plain HTTP Transport": the client MUST poll).
+        """
+        if not self.framed:
+            return self.heartbeat_s or HEARTBEAT_S
+        return self.heartbeat_s if self._can(AgentCapabilities.REPORTS_HEARTBEAT) else 0.0
+
     def _next_heartbeat(self) -> float | None:
-        # "Heartbeat": counted from the last AgentToServer of any kind; an interval of 0 is none.
-        beats = AgentCapabilities.REPORTS_HEARTBEAT in self.capabilities
-        if not beats or not self.heartbeat_s or self._last_sent is None:
+        # "Heartbeat": counted from the last AgentToServer of any kind.
+        if not self.interval_s or self._last_sent is None:
             return None
-        return self._last_sent + self.heartbeat_s
+        return self._last_sent + self.interval_s
 
     def _compose(self) -> opamp_pb2.AgentToServer:
         message = opamp_pb2.AgentToServer(
             instance_uid=self.instance_uid,
-            sequence_num=next(self._numbers),
+            sequence_num=self._take_number(),
             capabilities=int(self.capabilities),
             flags=_WANT_UID if self._request_uid else 0,
         )
-        if self._leaving:
+        if self._parting:
             message.agent_disconnect.SetInParent()
         if self._custom:
             self._custom_in_flight.append(self._custom.popleft())
@@ -219,6 +261,10 @@ class ClientProtocol:
         due = self._outbox.due(self.capabilities, self.server_capabilities)
         self._outbox.fill(message, due, self.max_message_bytes - len(wire.HEADER))
         return message
+
+    def _take_number(self) -> int:
+        self._next_number += 1
+        return self._next_number - 1
 
     # ---------------------------------------------------------------------------------- receiving
 
@@ -252,6 +298,7 @@ class ClientProtocol:
         return uid == self._former_uid
 
     def _acknowledged(self) -> None:
+        self.unanswered = False
         self._outbox.acknowledged()
         self._custom_in_flight.clear()
 
@@ -259,6 +306,7 @@ class ClientProtocol:
         return capability in self.capabilities
 
     def _server_error(self, error: opamp_pb2.ServerErrorResponse) -> events.ServerErrorReceived:
+        self.unanswered = False
         kind = ErrorKind.from_wire(error.type)
         if kind is ErrorKind.UNAVAILABLE:
             self._outbox.lost()
@@ -295,7 +343,8 @@ class ClientProtocol:
             return
         seconds = message.connection_settings.opamp.heartbeat_interval_seconds
         interval = min(float(seconds), LONGEST_HEARTBEAT_S)
-        if self._can(AgentCapabilities.REPORTS_HEARTBEAT) and interval != self.heartbeat_s:
+        may = interval if not self.framed else self._can(AgentCapabilities.REPORTS_HEARTBEAT)
+        if may and interval != self.heartbeat_s:
             self.heartbeat_s = interval
             yield events.HeartbeatChanged(interval)
 

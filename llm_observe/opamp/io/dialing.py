@@ -15,12 +15,18 @@ DEFAULT_PATH = "/v1/opamp"
 DEFAULT_PORT = 4320
 """The port of OpAMP. URLs keep their scheme's port: it stands here for those who build URLs."""
 
-_SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+_WEBSOCKET = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+_HTTP = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
-_STATUS = {
+STATUS = {
+    400: "the server calls a message malformed (400)",
     401: "the server wants a valid token (401)",
     403: "the server forbids this agent (403)",
     404: "the server has no OpAMP at this path (404)",
+    405: "the server takes no OpAMP over plain HTTP at this path (405)",
+    408: "the server waited too long for the request (408)",
+    413: "a message is too large for the server (413)",
+    415: "the server takes no OpAMP over plain HTTP at this path (415)",
     429: "the server asks to slow down (429)",
     503: "the server is busy (503)",
 }
@@ -32,13 +38,22 @@ def websocket_url(url: str) -> str:
     Raises `ValueError` for anything else than ws, wss, http or https with a host, and for
     credentials inside the URL: they belong in a header.
     """
+    return _address(url, _WEBSOCKET)
+
+
+def http_url(url: str) -> str:
+    """The http or https URL for a server's address. Raises as `websocket_url`."""
+    return _address(url, _HTTP)
+
+
+def _address(url: str, schemes: Mapping[str, str]) -> str:
     parts = urlsplit(url)
-    if parts.scheme not in _SCHEMES or not parts.hostname:
+    if parts.scheme not in schemes or not parts.hostname:
         raise ValueError("the OpAMP server's address must be a ws, wss, http or https URL")
     if parts.username or parts.password:
         raise ValueError("credentials in the OpAMP server's address; send them as a header")
     path = DEFAULT_PATH if parts.path in ("", "/") else parts.path
-    return urlunsplit(SplitResult(_SCHEMES[parts.scheme], parts.netloc, path, parts.query, ""))
+    return urlunsplit(SplitResult(schemes[parts.scheme], parts.netloc, path, parts.query, ""))
 
 
 def is_loopback(url: str) -> bool:
@@ -56,7 +71,7 @@ def reason(error: BaseException) -> str:
     """A sentence about a line that failed or broke. No header, no token, no payload."""
     if isinstance(error, InvalidStatus):
         code = error.response.status_code
-        return _STATUS.get(code, f"the server answered {code} instead of upgrading to WebSocket")
+        return STATUS.get(code, f"the server answered {code} instead of upgrading to WebSocket")
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the server's certificate is not trusted: {error.verify_message}"
     if isinstance(error, TimeoutError):

@@ -35,7 +35,7 @@ from llm_observe.opamp.events import (
 )
 from llm_observe.opamp.io import websocket
 from llm_observe.opamp.io.asgi import AgentLink
-from llm_observe.opamp.io.websocket import WebSocketClient
+from llm_observe.opamp.io.websocket import WebSocketTransport
 from llm_observe.opamp.values import (
     ConfigFile,
     ConfigState,
@@ -44,47 +44,10 @@ from llm_observe.opamp.values import (
     ServerCapabilities,
 )
 from llm_observe.uids import new_uid
-from tests.link import AGENT, DESCRIPTION
+from tests.link import DESCRIPTION
+from tests.opamp.io.agents import Agent, said, until
 from tests.opamp.io.peers import DEADLINE_S, Recorder, make_server
 from tests.opamp.io.serving import free_port, process, serving
-
-
-class Agent(Recorder):
-    """A client with its events recorded; it acknowledges what it is offered."""
-
-    def __init__(self, address: str, **options: Any) -> None:
-        super().__init__()
-        url = address if "://" in address else f"http://{address}"
-        self.client = WebSocketClient(url, new_uid(), AGENT, self.on, **options)
-        self.client.report(description=DESCRIPTION, health=Health(), effective_config={})
-
-    def on(self, event: Any) -> None:
-        if isinstance(event, ConfigOffered):
-            self.client.report(config_status=ConfigStatus(event.config_hash, ConfigState.APPLIED))
-        self.take(b"", event)
-
-    def saw(self, kind: type[Any], times: int = 1) -> None:
-        self.wait_until(lambda: len(self.of(kind)) >= times, f"{kind.__name__} × {times}")
-
-    def __enter__(self) -> Agent:
-        self.client.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.client.stop(DEADLINE_S)
-
-
-def until(true: Callable[[], Any], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not true():
-        assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.005)
-
-
-def said(recorder: Recorder, status: str) -> bool:
-    """Whether an agent reported this status of its health."""
-    healths = [event.state.health for event in recorder.of(StatusReported)]
-    return any(health is not None and health.status == status for health in healths)
 
 
 @contextmanager
@@ -265,7 +228,7 @@ def test_a_copied_uid_is_replaced_and_the_agent_takes_it_up() -> None:
         one.client.report(health=Health(status="said something more"))
         recorder.wait_until(lambda: len(recorder.of(StatusReported)) > 1, "its second report")
         copy = Agent(address)
-        copy.client._protocol.instance_uid = one.client.instance_uid
+        copy.client.protocol.instance_uid = one.client.instance_uid
         with copy:
             copy.saw(IdentityAssigned)
             assert copy.client.instance_uid != one.client.instance_uid
@@ -515,7 +478,9 @@ def test_a_line_is_bounded_in_what_it_leaves_unacknowledged() -> None:
 
         def look(event: Any) -> None:
             if isinstance(event, Connected):
-                connection = agent.client._connection
+                transport = agent.client._transport
+                assert isinstance(transport, WebSocketTransport)
+                connection = transport._connection
                 assert connection is not None
                 sizes.append(connection.socket.getsockopt(socket.IPPROTO_TCP, option))
             handled(event)

@@ -1,0 +1,527 @@
+"""The client over plain HTTP: against our server, and against servers that answer oddly."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import os
+import signal
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pytest
+import trustme
+
+from llm_observe.errors import LocalProtocolError
+from llm_observe.opamp._pb import opamp_pb2
+from llm_observe.opamp.events import (
+    AgentDisconnected,
+    ConfigOffered,
+    Connected,
+    Disconnected,
+    HeartbeatChanged,
+    Malformed,
+    SequenceBroken,
+    ServerErrorReceived,
+    StatusReported,
+)
+from llm_observe.opamp.io.asgi import AgentLink
+from llm_observe.opamp.io.polling import PollingClient
+from llm_observe.opamp.io.posting import Poster
+from llm_observe.opamp.values import (
+    ConfigFile,
+    ConfigState,
+    ConfigStatus,
+    ErrorKind,
+    Health,
+    ServerCapabilities,
+)
+from llm_observe.uids import new_uid, uid_text
+from tests.link import AGENT, DESCRIPTION
+from tests.opamp.io.agents import Agent, said, until
+from tests.opamp.io.http_peer import Answer, Request, http_peer, reply
+from tests.opamp.io.peers import DEADLINE_S, Recorder, make_server
+from tests.opamp.io.serving import free_port, process, serving
+
+LONG_S = 3600.0
+
+
+def polling(address: str, **options: Any) -> Agent:
+    """An agent that speaks only when it has something to say."""
+    return Agent(address, PollingClient, **{"interval_s": LONG_S, **options})
+
+
+def first_fails(answer: Answer) -> Any:
+    """A script: the first request is answered so, the others properly."""
+    return lambda request: reply(request) if request.number else answer
+
+
+# ------------------------------------------------------------------------- with our own server
+
+
+def test_an_agent_is_seen_offered_a_config_and_acknowledges_it() -> None:
+    recorder = Recorder()
+
+    async def offer(agent: AgentLink, event: Any) -> None:
+        if isinstance(event, StatusReported):
+            await agent.offer_config({"a": ConfigFile(b"{}")}, b"one")
+
+    recorder.then = offer
+    server = make_server(recorder)
+    with serving(server) as address, polling(address, headers={"X-Token": "t"}) as agent:
+        recorder.wait_until(
+            lambda: any(
+                e.state.config_status == ConfigStatus(b"one", ConfigState.APPLIED)
+                for e in recorder.of(StatusReported)
+            ),
+            "the acknowledgement",
+        )
+        state = agent.client.state
+        assert state.connected
+        assert ServerCapabilities.OFFERS_REMOTE_CONFIG in state.server_capabilities
+        link = server.agents[agent.client.instance_uid]
+        assert (link.transport, link.state.description) == ("http", DESCRIPTION)
+        assert recorder.headers[0]["x-token"] == "t"
+    assert recorder.of(AgentDisconnected) == [AgentDisconnected("the agent disconnected")]
+    assert not agent.client.state.connected
+    assert len(agent.of(ConfigOffered)) == 1
+    assert recorder.of(SequenceBroken) == []
+
+
+def test_reports_from_any_thread_arrive_at_once_and_the_last_word_counts() -> None:
+    recorder = Recorder()
+    with serving(make_server(recorder)) as address, polling(address) as agent:
+        agent.saw(Connected)
+
+        def report(number: int) -> None:
+            for step in range(20):
+                agent.client.report(health=Health(status=f"{number}.{step}"))
+
+        threads = [threading.Thread(target=report, args=(n,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        agent.client.report(health=Health(status="last"))
+        recorder.wait_until(lambda: said(recorder, "last"), "the last report")
+
+
+def test_a_slow_handler_of_events_holds_up_no_report() -> None:
+    recorder, go_on = Recorder(), threading.Event()
+    with serving(make_server(recorder)) as address:
+        agent = polling(address)
+        handled = agent.client._on_event
+
+        def slow(event: Any) -> None:
+            handled(event)
+            go_on.wait(DEADLINE_S)
+
+        agent.client._on_event = slow
+        with agent:
+            agent.saw(Connected)
+            agent.client.report(health=Health(status="meanwhile"))
+            recorder.wait_until(lambda: said(recorder, "meanwhile"), "the report")
+            go_on.set()
+
+
+def test_a_wrong_token_is_said_in_a_sentence_and_the_headers_are_asked_for_again() -> None:
+    recorder, tokens = Recorder(), iter(["old", "new", "later", "later", "later"])
+    recorder.refuse = 401
+
+    def headers() -> dict[str, str]:
+        return {"Authorization": f"Bearer {next(tokens)}"}
+
+    with serving(make_server(recorder)) as address, polling(address, headers=headers) as agent:
+        until(lambda: agent.client.state.attempts, "a refusal")
+        assert agent.client.state.last_error == "the server wants a valid token (401)"
+        recorder.refuse = None
+        agent.saw(Connected)
+    assert [h["authorization"] for h in recorder.headers][:2] == ["Bearer old", "Bearer new"]
+    assert recorder.of(SequenceBroken) == []
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_the_child_of_a_fork_becomes_an_agent_of_its_own() -> None:
+    recorder = Recorder()
+    server = make_server(recorder)
+    with serving(server) as address, polling(address) as agent:
+        recorder.wait_until(lambda: recorder.of(StatusReported), "the parent")
+        child = new_uid()
+        pid = os.fork()
+        if pid == 0:  # only the fork's own thread lives here
+            with suppress(BaseException):
+                agent._changed = threading.Condition()
+                agent.client.after_fork_in_child(child)
+                until(lambda: agent.client.state.connected, "the child's line")
+                agent.client.stop(DEADLINE_S)
+                os._exit(0)
+            os._exit(1)
+        recorder.wait_until(lambda: recorder.of(AgentDisconnected, child), "the child's goodbye")
+        assert os.waitpid(pid, 0)[1] == 0
+        agent.client.report(health=Health(status="still here"))
+        recorder.wait_until(lambda: said(recorder, "still here"), "the parent's report")
+
+
+def test_a_server_that_is_not_there_is_told_in_a_sentence_and_stopping_is_quick() -> None:
+    with polling(f"127.0.0.1:{free_port()}") as agent:
+        until(lambda: agent.client.state.attempts >= 2, "vain attempts")
+        assert agent.client.state.last_error == "cannot reach the server"
+        began = time.monotonic()
+        agent.client.stop()
+    assert time.monotonic() - began < DEADLINE_S / 3
+
+
+def test_a_server_that_is_killed_and_restarted_learns_everything_again() -> None:
+    port = free_port()
+    with polling(f"127.0.0.1:{port}") as agent:
+        with process(port) as server:
+            agent.saw(Connected)
+            os.kill(server.pid, signal.SIGKILL)
+            server.wait(DEADLINE_S)
+            agent.client.report(health=Health(healthy=False, status="while it was away"))
+            agent.saw(Disconnected)
+        with process(port) as server:
+            agent.saw(Connected, 2)
+            assert server.stdout is not None
+            reported: set[str] = set()
+            while not {"description", "health", "effective_config"} <= reported:
+                _, _, names = server.stdout.readline().strip().partition(" ")
+                reported |= set(names.split(","))
+
+
+# ---------------------------------------------------------------------------------- the requests
+
+
+def test_a_request_is_what_the_specification_says() -> None:
+    with http_peer(reply) as (peer, address), polling(address) as agent:
+        agent.saw(Connected)
+        headers = peer.requests[0].headers
+        assert headers["Content-Type"] == "application/x-protobuf"
+        assert headers["OpAMP-Instance-UID"] == uid_text(agent.client.instance_uid)
+        assert headers["Accept-Encoding"] == "gzip"
+        assert "Content-Encoding" not in headers
+        assert peer.requests[0].message.sequence_num == 0
+
+
+def test_bodies_are_compressed_both_ways() -> None:
+    def script(request: Request) -> Answer:
+        answer = reply(request, remote_config=_big_offer())
+        return Answer(
+            headers={**answer.headers, "Content-Encoding": "gzip"},
+            body=gzip.compress(answer.body),
+        )
+
+    with http_peer(script) as (peer, address):
+        agent = polling(address)
+        agent.client.report(health=Health(status="h" * 5000))
+        with agent:
+            agent.saw(ConfigOffered)
+        first = peer.requests[0]
+        assert first.headers["Content-Encoding"] == "gzip"
+        assert len(first.body) < 1000
+        assert first.message.health.status == "h" * 5000
+        assert agent.of(ConfigOffered)[0].files["a"].body == b"x" * 50_000
+
+
+def _big_offer() -> opamp_pb2.AgentRemoteConfig:
+    files = {"a": opamp_pb2.AgentConfigObject(body=b"x" * 50_000)}
+    return opamp_pb2.AgentRemoteConfig(
+        config=opamp_pb2.AgentConfigMap(config_map=files), config_hash=b"h"
+    )
+
+
+def test_a_server_that_takes_no_gzip_gets_none() -> None:
+    def script(request: Request) -> Answer:
+        return Answer(415) if request.headers.get("Content-Encoding") else reply(request)
+
+    with http_peer(script) as (peer, address):
+        agent = polling(address)
+        agent.client.report(health=Health(status="h" * 5000))
+        with agent:
+            agent.saw(Connected)
+            agent.client.report(health=Health(status="i" * 5000))
+            until(lambda: len(peer.requests) >= 3, "the next report")
+        codings = [request.headers.get("Content-Encoding") for request in peer.requests[:3]]
+        assert codings == ["gzip", None, None]
+
+
+def test_one_request_is_under_way_at_a_time() -> None:
+    def script(request: Request) -> Answer:
+        time.sleep(0.02)
+        return reply(request)
+
+    with http_peer(script) as (peer, address), polling(address) as agent:
+        for number in range(20):
+            agent.client.report(health=Health(status=str(number)))
+            time.sleep(0.005)
+        until(lambda: peer.requests[-1].message.health.status == "19", "the last report")
+        assert peer.most_at_once == 1
+        assert len(peer.requests) < 20
+
+
+def test_it_polls_at_the_interval_it_is_given_and_at_the_one_it_is_offered() -> None:
+    opamp = opamp_pb2.OpAMPConnectionSettings(heartbeat_interval_seconds=7)
+    offers = opamp_pb2.ConnectionSettingsOffers(opamp=opamp)
+
+    def script(request: Request) -> Answer:
+        if request.number == 3:
+            return reply(request, connection_settings=offers)
+        return reply(request)
+
+    with http_peer(script) as (peer, address), polling(address, interval_s=0.05) as agent:
+        agent.saw(HeartbeatChanged)
+        assert isinstance(agent.client, PollingClient)
+        assert agent.client.interval_s == 7.0
+        polls = len(peer.requests)
+        time.sleep(0.3)
+        assert len(peer.requests) == polls
+        assert [r.message.sequence_num for r in peer.requests] == list(range(polls))
+
+
+def test_an_interval_is_longer_than_nothing() -> None:
+    with pytest.raises(ValueError, match="longer than 0"):
+        PollingClient("http://a", new_uid(), AGENT, print, interval_s=0.0)
+
+
+def test_goodbye_is_the_last_request_and_carries_what_was_not_said_yet() -> None:
+    release = threading.Event()
+
+    def script(request: Request) -> Answer:
+        if request.number == 1:
+            release.wait(DEADLINE_S)
+        return reply(request)
+
+    with http_peer(script) as (peer, address):
+        with polling(address) as agent:
+            agent.saw(Connected)
+            agent.client.report(health=Health(status="under way"))
+            until(lambda: len(peer.requests) == 2, "a request under way")
+            agent.client.report(health=Health(status="last words"))
+            threading.Timer(0.05, release.set).start()
+        last = peer.requests[-1].message
+        assert last.HasField("agent_disconnect")
+        assert last.health.status == "last words"
+        assert [r.message.HasField("agent_disconnect") for r in peer.requests] == [False] * 2 + [
+            True
+        ]
+
+
+def test_stopping_does_not_wait_for_a_server_that_does_not_answer() -> None:
+    release = threading.Event()
+
+    def script(request: Request) -> Answer:
+        release.wait(DEADLINE_S)
+        return reply(request)
+
+    with http_peer(script) as (peer, address):
+        agent = polling(address)
+        agent.client.start()
+        until(lambda: peer.requests, "a request")
+        began = time.monotonic()
+        agent.client.stop(timeout_s=0.2)
+        assert time.monotonic() - began < DEADLINE_S / 3
+        release.set()
+
+
+# ------------------------------------------------------------------------------ odd answers
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (Answer(302, {"Location": "http://127.0.0.1:1/steal"}), "redirects are not followed"),
+        (Answer(403), "forbids this agent"),
+        (Answer(404), "no OpAMP at this path"),
+        (Answer(405), "no OpAMP over plain HTTP"),
+        (Answer(500), "the server answered 500"),
+        (Answer(200, {"Content-Type": "text/html"}, b"<html>"), "no OpAMP server"),
+        (Answer(200, {"Content-Encoding": "br"}, b"x"), "no OpAMP server"),
+        (Answer(body=b"\xff\xff\xff"), "not a protobuf message"),
+        (Answer(raw=b""), "the connection broke"),
+        (Answer(raw=b"220 mail ready\r\n"), "the connection broke"),
+    ],
+)
+def test_an_odd_answer_is_told_in_a_sentence_and_tried_again(answer: Answer, sentence: str) -> None:
+    with http_peer(first_fails(answer)) as (peer, address):
+        agent = polling(address, headers={"Authorization": "Bearer hunter2"})
+        with agent:
+            agent.saw(Connected)
+        assert sentence in agent.client.state.last_error
+        assert "hunter2" not in agent.client.state.last_error
+        first, again = peer.requests[:2]
+        assert again.message == first.message  # same number: nothing was lost
+
+
+def test_an_answer_beyond_the_limit_is_not_processed() -> None:
+    def script(request: Request) -> Answer:
+        if request.number:
+            return reply(request)
+        bomb = gzip.compress(reply(request, remote_config=_big_offer()).body)
+        return Answer(headers={"Content-Encoding": "gzip"}, body=bomb)
+
+    with http_peer(script) as (_, address):
+        agent = polling(address, max_message_bytes=20_000)
+        with agent:
+            agent.saw(Connected)
+        assert "over the limit of 20000" in agent.client.state.last_error
+        assert agent.of(ConfigOffered) == []
+
+
+@pytest.mark.parametrize("status", [400, 413])
+def test_a_message_refused_for_good_is_not_sent_again(status: int) -> None:
+    def script(request: Request) -> Answer:
+        return Answer(status) if request.number == 1 else reply(request)
+
+    with http_peer(script) as (peer, address), polling(address) as agent:
+        agent.saw(Connected)
+        agent.client.report(health=Health(status="too much"))
+        agent.saw(ServerErrorReceived)
+        assert agent.of(ServerErrorReceived)[0].kind is ErrorKind.BAD_REQUEST
+        agent.client.report(effective_config={"a": ConfigFile(b"x")})
+        until(lambda: len(peer.requests) == 3, "the next report")
+        third = peer.requests[2].message
+        assert (third.sequence_num, third.HasField("health")) == (2, False)
+        assert third.HasField("effective_config")
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("date", [False, True])
+def test_a_busy_server_is_left_alone_for_as_long_as_it_asks(status: int, date: bool) -> None:
+    arrived: list[float] = []
+
+    def script(request: Request) -> Answer:
+        arrived.append(time.monotonic())
+        if request.number:
+            return reply(request)
+        later = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 2))
+        return Answer(status, {"Retry-After": later if date else "1"})
+
+    with http_peer(script) as (_, address):
+        agent = polling(address)
+        with agent:
+            agent.saw(Connected)
+    assert arrived[1] - arrived[0] >= 0.9
+
+
+def test_without_a_hint_a_busy_server_is_left_alone_for_thirty_seconds() -> None:
+    with http_peer(first_fails(Answer(503))) as (peer, address), polling(address) as agent:
+        until(lambda: agent.client.state.attempts, "a refusal")
+        time.sleep(1.0)
+        assert len(peer.requests) == 1
+    assert len(peer.requests) == 1
+
+
+def test_a_server_that_says_unavailable_is_left_alone_too_and_told_again_later() -> None:
+    def script(request: Request) -> Answer:
+        if request.number != 1:
+            return reply(request)
+        error = opamp_pb2.ServerErrorResponse(type="ServerErrorResponseType_Unavailable")
+        error.retry_info.retry_after_nanoseconds = 100_000_000
+        return reply(request, error_response=error)
+
+    with http_peer(script) as (peer, address), polling(address) as agent:
+        agent.saw(Connected)
+        agent.client.report(health=Health(status="new"))
+        agent.saw(Disconnected)
+        agent.saw(Connected, 2)
+        assert peer.requests[2].message.health.status == "new"
+
+
+def test_an_answer_to_somebody_else_acknowledges_nothing() -> None:
+    def script(request: Request) -> Answer:
+        if request.number:
+            return reply(request)
+        return Answer(body=opamp_pb2.ServerToAgent(instance_uid=b"o" * 16).SerializeToString())
+
+    with http_peer(script) as (peer, address), polling(address) as agent:
+        agent.saw(Connected)
+        assert len(agent.of(Malformed)) == 1
+        assert peer.requests[1].message.HasField("agent_description")
+
+
+def test_tls_is_verified() -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    with http_peer(reply, context) as (peer, address):
+        with polling(f"https://{address}") as stranger:
+            until(lambda: stranger.client.state.attempts, "a refusal")
+            assert "certificate is not trusted" in stranger.client.state.last_error
+        assert peer.requests == []
+        with polling(f"wss://{address}", ssl_context=trusting) as agent:
+            agent.saw(Connected)
+
+
+def test_a_proxy_of_the_environment_has_no_business_on_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://user:secret@127.0.0.1:1")
+    with http_peer(reply) as (_, address), polling(address) as agent:
+        agent.saw(Connected)
+
+
+def test_a_proxy_of_the_environment_carries_what_goes_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with http_peer(reply) as (peer, address):
+        monkeypatch.setenv("http_proxy", f"http://user:secret@{address}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        with polling("http://server.invalid:4320") as agent:
+            agent.saw(Connected)
+        assert peer.requests[0].headers["Host"] == "server.invalid:4320"
+        assert peer.requests[0].headers["proxy-authorization"].startswith("Basic ")
+
+
+# ---------------------------------------------------------------------------- order of calls
+
+
+def test_starting_and_stopping_twice_is_nothing_and_starting_after_that_is_refused() -> None:
+    agent = polling(f"127.0.0.1:{free_port()}")
+    agent.client.start()
+    agent.client.start()
+    agent.client.stop()
+    agent.client.stop()
+    with pytest.raises(LocalProtocolError):
+        agent.client.start()
+
+
+def test_its_threads_work_inside_what_the_caller_wants_around_them() -> None:
+    inside: list[str] = []
+
+    @contextmanager
+    def around() -> Iterator[None]:
+        inside.append(threading.current_thread().name)
+        yield
+
+    with http_peer(reply) as (_, address), polling(address, around=around) as agent:
+        agent.saw(Connected)
+    assert sorted(set(inside)) == ["llm-observe-opamp", "llm-observe-opamp-poller"]
+
+
+def test_logs_name_fields_with_a_direction_and_never_contents(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    secret = {"Authorization": "Bearer hunter2"}
+    with (
+        caplog.at_level(logging.DEBUG),
+        http_peer(reply) as (_, address),
+        polling(address, headers=secret) as agent,
+    ):
+        agent.client.report(effective_config={"a": ConfigFile(b"hunter2")})
+        agent.saw(Connected)
+    lines = [record.getMessage() for record in caplog.records]
+    ours = [r.getMessage() for r in caplog.records if r.name == "llm_observe.opamp"]
+    assert not [line for line in lines if "hunter2" in line]
+    assert {line[0] for line in ours} >= {"=", ">", "<"}
+    assert any("agent_disconnect" in line for line in ours if line.startswith(">"))
+
+
+def test_an_address_with_credentials_in_it_is_refused() -> None:
+    with pytest.raises(ValueError, match="credentials"):
+        Poster("http://user:secret@host", max_message_bytes=10)
