@@ -196,6 +196,14 @@ class Driver:
         if thread.is_alive():
             self._transport.cut()
 
+    def let_go(self) -> None:
+        """In the child of a fork that makes a client of its own: give up this one.
+
+        The parent's line is let go without a word on it. Takes no lock; this object is of no use
+        afterwards.
+        """
+        self._transport.let_go()
+
     def after_fork_in_child(self, instance_uid: bytes) -> None:
         """Become another agent with the same truth, in a child that inherited only this object.
 
