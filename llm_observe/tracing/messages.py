@@ -16,6 +16,9 @@ from llm_observe.tracing.scrubbing import Filter
 
 Attributes = dict[str, Any]
 
+json_text = json.JSONEncoder(ensure_ascii=False).encode
+"""JSON as it stands in attributes. ``json.dumps`` would make an encoder for every text."""
+
 
 def conversation(prefix: str, messages: Sequence[Message], keep: Filter, kind: Kind) -> Attributes:
     """OpenInference: one attribute per role and per text, numbered."""
@@ -42,7 +45,7 @@ def genai_messages(
         | ({"finish_reason": finish_reason} if finish_reason else {})
         for message in messages
     ]
-    return json.dumps(turns, ensure_ascii=False)
+    return json_text(turns)
 
 
 def plain_text(
@@ -58,7 +61,7 @@ def plain_text(
     body = _body(messages, keep(kind, dict(extra)), keep, kind)
     if not body:
         return {}
-    value = json.dumps(body, ensure_ascii=False)
+    value = json_text(body)
     return {f"{side}.value": value, f"{side}.mime_type": "application/json"}
 
 

@@ -8,8 +8,9 @@ span.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from llm_observe.conventions import (
@@ -27,7 +28,7 @@ from llm_observe.policy.capture import Verdict, verdict
 from llm_observe.settings.model import CaptureLevel
 from llm_observe.tracing.call import Call, Message
 from llm_observe.tracing.message_events import message_events
-from llm_observe.tracing.messages import conversation, genai_messages, plain_text
+from llm_observe.tracing.messages import conversation, genai_messages, json_text, plain_text
 from llm_observe.tracing.scrubbing import Filter, scrub, scrub_event, scrub_status
 
 __all__ = [
@@ -66,16 +67,13 @@ class Rendered(NamedTuple):
 def render(call: Call, level: CaptureLevel, genai: GenAI = NEWEST) -> Rendered:
     """All attributes and events that may leave at this level, under the names of a generation."""
     keep = Filter(level)
+    found = Found(call, call.messages_out)
     attributes: Attributes = {SPAN_KIND: "LLM", CAPTURE_LEVEL: str(level)}
-    keys = keys_for(genai)
-    for field in FIELDS:
-        if field.name in _STRUCTURES:
-            made = _STRUCTURES[field.name](call, keep)
-            attributes |= {key: made[key] for key in made if key not in _GENAI or genai == NEWEST}
-        elif verdict(field.kind, level) is not Verdict.DROP:
-            attributes |= _plain(_value(call, field.name), keep, field.kind, keys[field.name])
-    attributes |= scrub(call.attributes, level, llm=True)
-    events = tuple(_events(call, keep, genai))
+    for step in _steps(level, genai):
+        step(found, keep, attributes)
+    if call.attributes:
+        attributes |= scrub(call.attributes, level, llm=True)
+    events = tuple(_events(found, keep, genai))
     error = _error(call, keep)
     if keep.dropped:
         attributes[CONTENT_DROPPED] = True
@@ -83,30 +81,89 @@ def render(call: Call, level: CaptureLevel, genai: GenAI = NEWEST) -> Rendered:
     return Rendered(there, events, error)
 
 
-def _plain(value: Any, keep: Filter, kind: Kind, keys: Sequence[str]) -> Attributes:
-    if value is None or value is False or value in ("", ()):
-        return {}
-    kept = keep(kind, value)
-    if kept is None:
-        return {}
-    return {key: [kept] if key.endswith("_reasons") else kept for key in keys}
+class Found(NamedTuple):
+    """What is rendered: a call, and its answer, which is joined from its pieces only once."""
+
+    call: Call
+    answer: list[Message]
 
 
-def _value(call: Call, name: str) -> Any:
-    make = _MADE.get(name)
-    return make(call) if make else getattr(call, name)
+Step = Callable[[Found, Filter, Attributes], None]
+"""Writes one field of the table."""
+
+
+@cache
+def _steps(level: CaptureLevel, genai: GenAI) -> tuple[Step, ...]:
+    """The rows of the table that leave at this level, ready to be written."""
+    steps: list[Step] = []
+    for field in FIELDS:
+        rule = verdict(field.kind, level)
+        keys = keys_for(genai)[field.name]
+        if field.name in _STRUCTURES:
+            steps.append(_structure(_STRUCTURES[field.name], genai))
+        elif rule is Verdict.KEEP:
+            steps.append(_kept(_getter(field.name), keys))
+        elif rule is Verdict.MASK:
+            steps.append(_masked(_getter(field.name), field.kind, keys))
+    return tuple(steps)
+
+
+def _structure(make: Callable[[Found, Filter], Attributes], genai: GenAI) -> Step:
+    def write(found: Found, keep: Filter, attributes: Attributes) -> None:
+        made = make(found, keep)
+        if genai != NEWEST:
+            made = {key: made[key] for key in made if key not in _GENAI}
+        attributes.update(made)
+
+    return write
+
+
+def _kept(get: Callable[[Found], Any], keys: Sequence[str]) -> Step:
+    one, lists = [key for key in keys if not _is_list(key)], [*filter(_is_list, keys)]
+
+    def write(found: Found, keep: Filter, attributes: Attributes) -> None:
+        value = get(found)
+        if value or not _says_nothing(value):
+            for key in one:
+                attributes[key] = value
+            for key in lists:
+                attributes[key] = [value]
+
+    return write
+
+
+def _masked(get: Callable[[Found], Any], kind: Kind, keys: Sequence[str]) -> Step:
+    def write(found: Found, keep: Filter, attributes: Attributes) -> None:
+        value = get(found)
+        if value or not _says_nothing(value):
+            kept = keep(kind, value)
+            attributes.update(dict.fromkeys(keys, kept))
+
+    return write
+
+
+def _says_nothing(value: Any) -> bool:
+    return value is None or value is False or value in ("", ())
+
+
+def _is_list(key: str) -> bool:
+    return key.endswith("_reasons")
+
+
+def _getter(name: str) -> Callable[[Found], Any]:
+    return _MADE.get(name) or attrgetter(f"call.{name}")
 
 
 def _characters(messages: Sequence[Message]) -> int:
     return sum(len(message.content) for message in messages)
 
 
-_MADE: dict[str, Callable[[Call], Any]] = {
-    "model": lambda call: call.response_model or call.request_model,
-    "input_messages": lambda call: len(call.input) or None,
-    "input_characters": lambda call: _characters(call.input) or None,
-    "output_characters": lambda call: _characters(call.messages_out) or None,
-    "output_chunks": lambda call: len(call.chunks) or None,
+_MADE: dict[str, Callable[[Found], Any]] = {
+    "model": lambda found: found.call.response_model or found.call.request_model,
+    "input_messages": lambda found: len(found.call.input) or None,
+    "input_characters": lambda found: _characters(found.call.input) or None,
+    "output_characters": lambda found: _characters(found.answer) or None,
+    "output_chunks": lambda found: len(found.call.chunks) or None,
 }
 
 
@@ -130,9 +187,9 @@ _SHAPES: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def _parameters(call: Call, keep: Filter) -> Attributes:
+def _parameters(found: Found, keep: Filter) -> Attributes:
     """The request's parameters, as one JSON text and one by one."""
-    kept = keep(Kind.LABEL, call.parameters)
+    kept = keep(Kind.LABEL, found.call.parameters)
     if not kept:
         return {}
     single = {
@@ -140,18 +197,19 @@ def _parameters(call: Call, keep: Filter) -> Attributes:
         for name, value in kept.items()
         if name in PARAMETERS and value is not None
     }
-    return {"llm.invocation_parameters": json.dumps(kept, ensure_ascii=False), **single}
+    return {"llm.invocation_parameters": json_text(kept), **single}
 
 
-def _input(call: Call, keep: Filter) -> Attributes:
+def _input(found: Found, keep: Filter) -> Attributes:
+    call = found.call
     if call.operation == "text_completion":
         prompts = [keep(Kind.INPUT, message.content) for message in call.input]
         return _numbered("llm.prompts.{}.prompt.text", prompts)
     return conversation("llm.input_messages", call.input, keep, Kind.INPUT)
 
 
-def _output(call: Call, keep: Filter) -> Attributes:
-    messages = call.messages_out
+def _output(found: Found, keep: Filter) -> Attributes:
+    call, messages = found
     attributes: Attributes = {}
     if messages:
         attributes["gen_ai.output.messages"] = genai_messages(
@@ -163,29 +221,30 @@ def _output(call: Call, keep: Filter) -> Attributes:
     return attributes | conversation("llm.output_messages", messages, keep, Kind.OUTPUT)
 
 
-def _genai_input(call: Call, keep: Filter) -> Attributes:
-    turns = [message for message in call.input if message.role != "system"]
+def _genai_input(found: Found, keep: Filter) -> Attributes:
+    messages = found.call.input
+    turns = [message for message in messages if message.role != "system"]
     attributes = {"gen_ai.input.messages": genai_messages(turns, keep, Kind.INPUT)} if turns else {}
-    texts = [keep(Kind.SYSTEM, m.content) for m in call.input if m.role == "system"]
+    texts = [keep(Kind.SYSTEM, m.content) for m in messages if m.role == "system"]
     parts = [{"type": "text", "content": text} for text in texts if text]
     if parts:
-        attributes["gen_ai.system_instructions"] = json.dumps(parts, ensure_ascii=False)
+        attributes["gen_ai.system_instructions"] = json_text(parts)
     return attributes
 
 
-def _input_value(call: Call, keep: Filter) -> Attributes:
-    return plain_text("input", call.input, call.extra_input, keep, Kind.INPUT)
+def _input_value(found: Found, keep: Filter) -> Attributes:
+    return plain_text("input", found.call.input, found.call.extra_input, keep, Kind.INPUT)
 
 
-def _output_value(call: Call, keep: Filter) -> Attributes:
-    return plain_text("output", call.messages_out, {}, keep, Kind.OUTPUT)
+def _output_value(found: Found, keep: Filter) -> Attributes:
+    return plain_text("output", found.answer, {}, keep, Kind.OUTPUT)
 
 
 def _numbered(pattern: str, texts: Sequence[str | None]) -> Attributes:
     return {pattern.format(i): text for i, text in enumerate(texts) if text}
 
 
-_STRUCTURES: dict[str, Callable[[Call, Filter], Attributes]] = {
+_STRUCTURES: dict[str, Callable[[Found, Filter], Attributes]] = {
     "parameters": _parameters,
     "input_value": _input_value,
     "output_value": _output_value,
@@ -199,7 +258,8 @@ _STRUCTURES: dict[str, Callable[[Call, Filter], Attributes]] = {
 _GENAI = frozenset(field.genai for field in FIELDS if field.name in _STRUCTURES and field.genai)
 
 
-def _events(call: Call, keep: Filter, genai: GenAI) -> list[Event]:
+def _events(found: Found, keep: Filter, genai: GenAI) -> list[Event]:
+    call = found.call
     events = [] if genai == NEWEST else [Event(*each) for each in message_events(call, keep)]
     if call.first_chunk_ns is not None:
         events.append(Event(FIRST_TOKEN, {}, call.first_chunk_ns))

@@ -1,4 +1,4 @@
-"""Bytes of OTLP, by OpenTelemetry's own encoders. Heavy: loaded through `late`."""
+"""Bytes of OTLP: metrics by OpenTelemetry's own encoder, spans by `encoding`. Heavy: loaded through `late`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from google.protobuf.message import DecodeError
 from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceResponse,
 )
@@ -17,13 +16,13 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.sdk.metrics.export import MetricsData
 from opentelemetry.sdk.trace import ReadableSpan
 
+from llm_observe.tracing.export import encoding
 from llm_observe.tracing.export.target import Signal
 
 
 def traces(spans: Sequence[ReadableSpan]) -> bytes:
     """An ExportTraceServiceRequest with these spans."""
-    encoded: bytes = encode_spans(spans).SerializeToString()
-    return encoded
+    return encoding.request(spans).SerializeToString()
 
 
 def metrics(data: MetricsData) -> bytes:

@@ -6,7 +6,6 @@ span goes on with its name, times and status. Heavy: loaded through `late`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -30,8 +29,6 @@ from llm_observe.tracing.export.entry import Entry
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.render import render, scrub, scrub_event, scrub_status
 
-_LONGEST_INT = 2**63
-
 
 class OutgoingSpan(ReadableSpan):
     """A copy of an ended span that remembers what the original had dropped."""
@@ -44,7 +41,7 @@ class OutgoingSpan(ReadableSpan):
         **made: Any,
     ) -> None:
         super().__init__(
-            name=clean_text(original.name),
+            name=original.name,
             context=original.get_span_context(),
             parent=original.parent,
             resource=resource,
@@ -85,30 +82,16 @@ def present(
         return _bare(entry, level, resource, genai)
 
 
-def clean(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes that OTLP can hold.
-
-    The encoder would log a value that it cannot encode, and that value may be a prompt.
-    """
-    cleaned = {clean_text(str(key)): _clean(value) for key, value in attributes.items()}
-    return {key: value for key, value in cleaned.items() if value is not None}
-
-
-def clean_text(text: str) -> str:
-    """Text that UTF-8 can hold: half a surrogate pair becomes a question mark."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
-
-
 def _rendered(
     span: ReadableSpan, call: Call, level: CaptureLevel, resource: Resource, genai: GenAI
 ) -> OutgoingSpan:
     rendered = render(call, level, genai)
-    events = [Event(x.name, clean(x.attributes), x.timestamp_ns) for x in rendered.events]
+    events = [Event(x.name, x.attributes, x.timestamp_ns) for x in rendered.events]
     return OutgoingSpan(
         span,
         resource,
         _scope(span, genai),
-        attributes=clean(scrub(_said(span, call), level, llm=True) | rendered.attributes),
+        attributes={**scrub(_said(span, call), level, llm=True), **rendered.attributes},
         events=[*events, *(_scrubbed_event(event, level, True) for event in span.events)],
         links=_scrubbed_links(span, level, True),
         status=_status_of(rendered.error) or _scrubbed_status(span.status, level),
@@ -128,7 +111,7 @@ def _scrubbed(span: ReadableSpan, level: CaptureLevel, resource: Resource) -> Ou
         span,
         resource,
         span.instrumentation_scope,
-        attributes=clean({**scrub(attributes, level, llm=llm), CAPTURE_LEVEL: str(level)}),
+        attributes={**scrub(attributes, level, llm=llm), CAPTURE_LEVEL: str(level)},
         events=[_scrubbed_event(event, level, llm) for event in span.events],
         links=_scrubbed_links(span, level, llm),
         status=_scrubbed_status(span.status, level),
@@ -137,12 +120,12 @@ def _scrubbed(span: ReadableSpan, level: CaptureLevel, resource: Resource) -> Ou
 
 def _scrubbed_event(event: Any, level: CaptureLevel, llm: bool) -> Event:
     kept = scrub_event(event.attributes or {}, level, llm=llm)
-    return Event(clean_text(event.name), clean(kept), event.timestamp)
+    return Event(event.name, kept, event.timestamp)
 
 
 def _scrubbed_links(span: ReadableSpan, level: CaptureLevel, llm: bool) -> list[Link]:
     return [
-        Link(link.context, clean(scrub_event(link.attributes or {}, level, llm=llm)))
+        Link(link.context, scrub_event(link.attributes or {}, level, llm=llm))
         for link in span.links
     ]
 
@@ -151,7 +134,7 @@ def _scrubbed_status(status: Status, level: CaptureLevel) -> Status:
     if status.description is None:
         return status
     description = scrub_status(status.description, level)
-    return Status(status.status_code, clean_text(description) if description else None)
+    return Status(status.status_code, description or None)
 
 
 def _bare(entry: Entry, level: CaptureLevel, resource: Resource, genai: GenAI) -> OutgoingSpan:
@@ -159,7 +142,7 @@ def _bare(entry: Entry, level: CaptureLevel, resource: Resource, genai: GenAI) -
     scope = entry.span.instrumentation_scope
     failed = entry.span.status.status_code is StatusCode.ERROR
     if entry.call is not None:
-        made = {**clean(renamed(start_attributes(entry.call), genai)), **made}
+        made = {**renamed(start_attributes(entry.call), genai), **made}
         scope = _scope(entry.span, genai)
         failed = bool(entry.call.error_type)
     status = Status(StatusCode.ERROR if failed else StatusCode.UNSET)
@@ -180,18 +163,4 @@ def _scope_of(name: str, version: str | None, genai: GenAI) -> InstrumentationSc
 
 
 def _status_of(error: str | None) -> Status | None:
-    return None if error is None else Status(StatusCode.ERROR, clean_text(error))
-
-
-def _clean(value: Any) -> Any:
-    if isinstance(value, bool | float | bytes) or value is None:
-        return value
-    if isinstance(value, str):
-        return clean_text(value)
-    if isinstance(value, int):
-        return value if -_LONGEST_INT <= value < _LONGEST_INT else str(value)
-    if isinstance(value, Mapping):
-        return clean(value)
-    if isinstance(value, list | tuple):
-        return [item for item in map(_clean, value) if item is not None]
-    return None
+    return None if error is None else Status(StatusCode.ERROR, error)
