@@ -340,11 +340,7 @@ _FOREIGN: dict[Kind, str] = {
         traceloop.workflow.name traceloop.entity.name traceloop.entity.path
         traceloop.entity.version langfuse.session.id session.id user.id enduser.id langfuse.user.id
         langfuse.observation.prompt.name langfuse.observation.prompt.version logfire.msg_template
-        agent_name agent.version role id tool_call_id index finish_reason annotations.*.annotation.name
-        annotations.*.annotation.score annotations.*.annotation.label
-        annotations.*.annotation.annotator_kind evaluations.*.evaluation.name
-        evaluations.*.evaluation.score evaluations.*.evaluation.label
-        evaluations.*.evaluation.annotator_kind gen_ai.evaluation.name
+        agent_name agent.version role id tool_call_id index finish_reason gen_ai.evaluation.name
         gen_ai.evaluation.score.value gen_ai.evaluation.score.label ai.operationId
         ai.telemetry.functionId ai.toolCall.name ai.toolCall.id
     """,
@@ -418,6 +414,19 @@ _FOREIGN: dict[Kind, str] = {
     Kind.EMBEDDING: "embedding.embeddings.** ai.embedding ai.embeddings",
 }
 
+FEEDBACK: dict[str, tuple[str, str]] = {
+    "annotations": ("span", "annotation"),
+    "evaluations": ("span", "evaluation"),
+    "trace.annotations": ("trace", "annotation"),
+    "trace.evaluations": ("trace", "evaluation"),
+    "session.annotations": ("session", "annotation"),
+    "session.evaluations": ("session", "evaluation"),
+}
+"""Where results stand: ``{collection}.{number}.{word}.{field}``, by collection what was judged."""
+
+VERDICTS = ("name", "score", "label", "annotator_kind", "identifier")
+"""Fields of a result that are no content; the others say why."""
+
 SKELETONS = frozenset(
     {
         "gen_ai.input.messages",
@@ -443,6 +452,11 @@ KINDS.update((key, field.kind) for field in FIELDS for key in field.keys)
 KINDS.update((f"{field.openinference}.**", field.kind) for field in FIELDS if field.openinference)
 KINDS.update((key, Kind.LABEL) for key in PARAMETERS.values())
 KINDS.update(dict.fromkeys((CAPTURE_LEVEL, CONTENT_DROPPED), Kind.CORE))
+KINDS.update(
+    (f"{collection}.*.{word}.{field}", Kind.METADATA)
+    for collection, (_, word) in FEEDBACK.items()
+    for field in VERDICTS
+)
 
 
 @lru_cache(maxsize=4096)
