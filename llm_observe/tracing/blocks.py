@@ -228,6 +228,7 @@ class _Steps:
         try:
             return step(*args)
         finally:
+            args = ()  # an exception that was thrown in would hold this frame, and it the exception
             self._context = get_current()
             put_back(token)
 
