@@ -37,6 +37,9 @@ class Fault:
     error: str = "the model failed"
     """The `error` of the failed prediction."""
 
+    hang_after: int | None = None
+    """Make no more chunks after so many (0: none at all), and stay ``processing``."""
+
     cancel_after: int | None = None
     """End as ``canceled`` after so many chunks, as if somebody else had cancelled."""
 

@@ -186,7 +186,7 @@ class Runner:
             prediction.finish("failed", self._now(), f"the engine failed: {error!r}")
 
     async def _generate(self, prediction: Prediction) -> None:
-        self._stumble(prediction)
+        await self._stumble(prediction)
         request = generation_request(prediction.input)
         async with aclosing(self._engine.generate(request)) as answer:
             async for item in answer:
@@ -194,21 +194,23 @@ class Runner:
                     prediction.usage = item
                     continue
                 await self._sleep(prediction.fault.chunk_s)
-                self._take(prediction, item)
+                await self._take(prediction, item)
 
-    def _take(self, prediction: Prediction, chunk: TextChunk) -> None:
+    async def _take(self, prediction: Prediction, chunk: TextChunk) -> None:
         prediction.output.append(chunk.text)
         prediction.first_chunk = prediction.first_chunk or self._now()
         prediction.announce()
-        self._stumble(prediction)
+        await self._stumble(prediction)
 
-    def _stumble(self, prediction: Prediction) -> None:
+    async def _stumble(self, prediction: Prediction) -> None:
         """Do what the script says for this number of chunks."""
         fault, seen = prediction.fault, len(prediction.output)
         if fault.fail_after == seen:
             raise EngineError(fault.error)
         if fault.cancel_after == seen:
             raise asyncio.CancelledError
+        if fault.hang_after == seen:
+            await asyncio.get_running_loop().create_future()  # until it is cancelled
 
 
 class Predictions:

@@ -123,6 +123,10 @@ class FakeReplicate:
         """
         self._script.extend(faults)
 
+    def clear_script(self) -> None:
+        """Forget what `script` still holds."""
+        self._script.clear()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection."""
         if scope["type"] == "http":

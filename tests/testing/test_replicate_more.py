@@ -178,3 +178,22 @@ def test_many_clients_at_once_get_their_own_answers(connect: Connect) -> None:
     for thread in threads:
         thread.join(60)
     assert answers == [["Hello", " there,", " friend."]] * 16
+
+
+def test_a_model_may_fall_silent_in_the_middle(connect: Connect) -> None:
+    server = fake()
+    server.script(Fault(hang_after=2))
+    client = connect(server)
+    prediction = client.models.predictions.create(MODEL, input=ASK)
+    while len(prediction.output or []) < 2:
+        prediction.reload()
+    assert (prediction.status, prediction.output) == ("processing", ["Hello", " there,"])
+    prediction.cancel()
+    assert prediction.status == "canceled"
+
+
+def test_a_script_can_be_forgotten(connect: Connect) -> None:
+    server = fake()
+    server.script(Fault(status=500))
+    server.clear_script()
+    assert connect(server).run(MODEL, input=ASK)
