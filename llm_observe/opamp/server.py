@@ -68,6 +68,10 @@ def wants_uid(message: opamp_pb2.AgentToServer) -> bool:
     return bool(message.flags & _WANT_UID)
 
 
+def _digest(message: opamp_pb2.AgentToServer) -> bytes:
+    return hashlib.blake2b(message.SerializeToString(deterministic=True), digest_size=16).digest()
+
+
 class _Asking:
     """Something asked of the agent until it complies, not more often than `REPEAT_S`."""
 
@@ -130,6 +134,11 @@ class ServerProtocol:
         self._custom: deque[opamp_pb2.CustomMessage] = deque()
 
     @property
+    def took_uid(self) -> bool:
+        """Whether the agent speaks under the uid it shall have."""
+        return self._spoken_uid == self.instance_uid
+
+    @property
     def beats(self) -> bool:
         """Whether the agent was told, on this line, how often to send heartbeats."""
         return self._heartbeat_offered
@@ -167,11 +176,15 @@ class ServerProtocol:
         everything else is left as it was.
         """
         self._spoken_uid = message.instance_uid
-        digest = hashlib.blake2b(message.SerializeToString(deterministic=True)).digest()
-        if digest == self._digest:  # a repeat: answered, but processed once
+        if self.repeats(message):  # answered, but processed once
             return ()
-        self._digest = digest
+        self._digest = _digest(message)
         return tuple(self._process(message))
+
+    def repeats(self, message: opamp_pb2.AgentToServer) -> bool:
+        """Whether a message is the last one over again ("Retrying Messages")."""
+        same_number = message.sequence_num == self.state.sequence_num
+        return same_number and bool(self._digest) and _digest(message) == self._digest
 
     def _process(self, message: opamp_pb2.AgentToServer) -> Iterator[events.ServerEvent]:
         former, known = self.state, self.state.sequence_num >= 0
@@ -275,7 +288,7 @@ class ServerProtocol:
         message = opamp_pb2.ServerToAgent(
             instance_uid=self._spoken_uid, capabilities=int(self.capabilities)
         )
-        if self._spoken_uid != self.instance_uid:
+        if not self.took_uid:
             message.agent_identification.new_instance_uid = self.instance_uid
         if self._full.is_due(now):
             message.flags |= _FULL

@@ -110,7 +110,7 @@ class OpAMPServer:
         if refused is not None:
             await respond(send, refused)
         else:
-            await serve_http.serve(self._exchange, scope["method"], headers, receive, send)
+            await serve_http.serve(self._exchange, scope, headers, receive, send)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect

@@ -67,8 +67,23 @@ def is_loopback(url: str) -> bool:
         return False
 
 
+class Redirected(InvalidHandshake):
+    """The server answered an upgrade with a redirect; it is not followed."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        super().__init__(status)
+
+
+def redirected(status: int) -> str:
+    """A sentence about a redirect: following it would take the headers elsewhere."""
+    return f"the server redirects ({status}); redirects are not followed"
+
+
 def reason(error: BaseException) -> str:
     """A sentence about a line that failed or broke. No header, no token, no payload."""
+    if isinstance(error, Redirected):
+        return redirected(error.status)
     if isinstance(error, InvalidStatus):
         code = error.response.status_code
         return STATUS.get(code, f"the server answered {code} instead of upgrading to WebSocket")

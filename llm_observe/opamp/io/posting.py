@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 
 from llm_observe.errors import MalformedMessage, MessageTooLarge
 from llm_observe.opamp.io.bodies import WORTH_COMPRESSING, Inflater, compress, media_type
-from llm_observe.opamp.io.dialing import STATUS, http_url, is_loopback, retry_after
+from llm_observe.opamp.io.dialing import STATUS, http_url, is_loopback, redirected, retry_after
 from llm_observe.opamp.io.driver import Headers
 from llm_observe.uids import uid_text
 
@@ -217,7 +217,7 @@ def _refusal(response: BaseHTTPResponse) -> Failed:
     status = response.status
     text = STATUS.get(status, f"the server answered {status}")
     if 300 <= status < 400:
-        text = f"the server redirects ({status}); redirects are not followed"
+        text = redirected(status)
     hint = retry_after(response.headers, time.time())
     if status in (429, 503) and hint is None:
         hint = BUSY_S

@@ -3,7 +3,8 @@
 An agent is known by its instance uid. If a second line claims a uid that is live on a WebSocket,
 the numbers tell who it is: one that goes on counting where the first left off is the same agent,
 back before its old line was found dead, and takes over; any other is a second agent with a copied
-uid, and gets a new one (OpAMP, "Duplicate instance_uid Detection").
+uid, and gets a new one (OpAMP, "Duplicate instance_uid Detection"). Two that share a uid over
+plain HTTP are told apart by taking turns; see `llm_observe.opamp.twins`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Literal, Protocol
 
 from llm_observe.opamp._pb import opamp_pb2
 from llm_observe.opamp.server import ServerProtocol, wants_uid
+from llm_observe.opamp.twins import Turns
 from llm_observe.opamp.values import AgentState, ConfigFile
 
 Transport = Literal["websocket", "http"]
@@ -44,6 +46,10 @@ class Line(Protocol):
     def agents(self) -> dict[bytes, AgentLink]:
         """The agents on this line, by the uids they speak under."""
 
+    @property
+    def peer(self) -> object:
+        """Something that is equal for requests over one connection, and else differs."""
+
     def push(self, link: AgentLink) -> None:
         """Send what has become due for an agent, if the line can."""
 
@@ -64,6 +70,8 @@ class AgentLink:
         self.last_seen = 0.0
         # The WebSocket it is on; None over HTTP and while it is gone.
         self.line: Line | None = None
+        # Over HTTP: whether it is one agent.
+        self.turns = Turns()
         # Its messages are handled one at a time.
         self.lock = asyncio.Lock()
 
@@ -121,6 +129,8 @@ class Registry:
         self._links: dict[bytes, AgentLink] = {}
         # Temporary uid to the one made for it, for agents whose answer got lost on the way.
         self._assigned: dict[bytes, bytes] = {}
+        # Copied uid to the one made for its second agent, likewise.
+        self._twins: dict[bytes, bytes] = {}
         self.agents: Mapping[bytes, AgentLink] = MappingProxyType(self._links)
 
     def claim(self, message: opamp_pb2.AgentToServer, line: Line) -> AgentLink:
@@ -139,12 +149,19 @@ class Registry:
         uid = message.instance_uid
         if wants_uid(message):
             uid = self._assign(uid)
-        link = self._links.get(uid)
-        if link is None:
-            return self._add(uid)
+        link = self._links.get(uid) or self._add(uid)
+        second = _is_second(link, message, line)
         if not link.connected or link.line in (None, line) or _continues(link, message):
-            return link
+            return self._twin(link) if second and link.connected else link
         return self._add(self._new_uid())
+
+    def _twin(self, link: AgentLink) -> AgentLink:
+        """The agent that shares a uid with this one, until it has heard of its own."""
+        known = self._links.get(self._twins.get(link.uid, b""))
+        if known is None or known.protocol.took_uid:
+            known = self._add(self._new_uid())
+            self._twins[link.uid] = known.uid
+        return known
 
     def _assign(self, temporary: bytes) -> bytes:
         while len(self._assigned) >= self._max_agents:
@@ -161,7 +178,9 @@ class Registry:
         gone = [link for link in self._links.values() if not link.connected]
         if not gone:
             return False
-        del self._links[min(gone, key=lambda link: link.last_seen).uid]
+        oldest = min(gone, key=lambda link: link.last_seen).uid
+        del self._links[oldest]
+        self._twins.pop(oldest, None)
         return True
 
     def _move(self, link: AgentLink, line: Line | None) -> None:
@@ -175,6 +194,7 @@ class Registry:
         for uid, link in list(self._links.items()):
             if not link.connected and now - link.last_seen > KEEP_S:
                 del self._links[uid]
+                self._twins.pop(uid, None)
 
     def silent(self, now: float, limit_s: float) -> Iterator[AgentLink]:
         """Connected agents that should have spoken within ``limit_s`` and did not."""
@@ -186,3 +206,10 @@ class Registry:
 
 def _continues(link: AgentLink, message: opamp_pb2.AgentToServer) -> bool:
     return 0 < message.sequence_num - link.state.sequence_num <= TAKEOVER_NUMBERS
+
+
+def _is_second(link: AgentLink, message: opamp_pb2.AgentToServer, line: Line) -> bool:
+    """Whether a request comes from a second agent that uses this one's uid."""
+    if line.transport != "http" or link.protocol.repeats(message):
+        return False
+    return link.turns.take(message.sequence_num, line.peer)

@@ -48,8 +48,9 @@ class HTTPLine:
 
     transport: Literal["http"] = "http"
 
-    def __init__(self) -> None:
+    def __init__(self, peer: object) -> None:
         self.agents: dict[bytes, AgentLink] = {}
+        self.peer = peer
 
     def push(self, link: AgentLink) -> None:
         """The next request fetches it."""
@@ -85,12 +86,17 @@ def status_refusal(status: int) -> Refused:
 
 
 async def serve(
-    exchange: Exchange, method: str, headers: Mapping[str, str], receive: Receive, send: Send
+    exchange: Exchange,
+    scope: Mapping[str, Any],
+    headers: Mapping[str, str],
+    receive: Receive,
+    send: Send,
 ) -> None:
     """Answer one request of an agent that has been let in."""
+    line = HTTPLine(tuple(scope.get("client") or ()))
     try:
-        check_head(method, headers, exchange.max_message_bytes)
-        body = await _answer(exchange, headers, receive)
+        check_head(scope["method"], headers, exchange.max_message_bytes)
+        body = await _answer(exchange, line, headers, receive)
     except MessageTooLarge as error:
         return await respond(send, Refused(413, str(error)))
     except Refused as refused:
@@ -98,7 +104,9 @@ async def serve(
     return await _respond_protobuf(send, body, headers.get("accept-encoding", ""))
 
 
-async def _answer(exchange: Exchange, headers: Mapping[str, str], receive: Receive) -> bytes:
+async def _answer(
+    exchange: Exchange, line: HTTPLine, headers: Mapping[str, str], receive: Receive
+) -> bytes:
     uid = uid_from_text(headers.get("opamp-instance-uid", ""))
     gzipped = headers.get("content-encoding", "").strip().lower() == "gzip"
     limit = exchange.max_message_bytes
@@ -109,7 +117,7 @@ async def _answer(exchange: Exchange, headers: Mapping[str, str], receive: Recei
         raise Refused(408, "the request did not arrive in time") from None
     except MalformedMessage as error:
         return refusal(uid, ErrorKind.BAD_REQUEST, str(error))
-    _, answer = await exchange.receive(HTTPLine(), data, framed=False, uid=uid)
+    _, answer = await exchange.receive(line, data, framed=False, uid=uid)
     return answer()
 
 

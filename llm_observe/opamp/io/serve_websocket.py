@@ -57,6 +57,7 @@ class WebSocketLine:
 
     def __init__(self, exchange: Exchange, receive: Receive, send: Send) -> None:
         self.agents: dict[bytes, AgentLink] = {}
+        self.peer: object = self
         self._exchange = exchange
         self._receive = receive
         self._send = send

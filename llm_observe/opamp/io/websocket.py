@@ -14,15 +14,15 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext, suppress
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from llm_observe.opamp import wire
 from llm_observe.opamp.client import ClientProtocol
 from llm_observe.opamp.events import ClientEvent, Malformed, ServerErrorReceived
-from llm_observe.opamp.io.dialing import asked_delay, is_loopback, reason, websocket_url
+from llm_observe.opamp.io.dialing import Redirected, asked_delay, is_loopback, reason, websocket_url
 from llm_observe.opamp.io.driver import Around, ClientState, Driver, Headers
 from llm_observe.opamp.values import AgentCapabilities, ErrorKind
 
@@ -71,6 +71,19 @@ class WebSocketClient(Driver):
         super().__init__(transport, protocol, on_event, around=around, logger=logger)
 
 
+class _Staying(ClientConnection):
+    """A connection that follows no redirect: that would take the headers, and a token, along."""
+
+    def handshake(self, *args: Any, **options: Any) -> None:
+        try:
+            super().handshake(*args, **options)
+        except InvalidStatus as error:
+            status = error.response.status_code
+            if 300 <= status < 400:
+                raise Redirected(status) from None
+            raise
+
+
 class WebSocketTransport:
     """The line of a driver, if it is a WebSocket."""
 
@@ -117,6 +130,7 @@ class WebSocketTransport:
             ping_timeout=self._ping_s,
             max_size=max_message_bytes,
             logger=_SILENT,
+            create_connection=_Staying,
         )
 
     def _talk(self, driver: Driver, connection: ClientConnection) -> float | None:

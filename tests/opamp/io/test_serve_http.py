@@ -299,3 +299,45 @@ async def test_a_server_that_is_closing_refuses_with_503(
     await server.close()
     response = await post(http, Hand(UID).hello())
     assert (response.status_code, response.headers["retry-after"]) == (503, "30")
+
+
+async def test_two_agents_with_a_copied_uid_become_two_and_one_of_them_is_told(
+    recorder: Recorder,
+) -> None:
+    server = make_server(recorder)
+    one, two = Hand(UID), Hand(UID)
+    one.number = 40
+    name = opamp_pb2.ComponentHealth(status="two")
+    async with _from(server, 1) as first, _from(server, 2) as second:
+        await answer(first, one.hello())
+        assigned = b""
+        for _ in range(3):
+            told = await answer(second, two.says(health=name))
+            assigned = told.agent_identification.new_instance_uid
+            again = await answer(second, two.says())  # the answer was lost on the way
+            assert again.agent_identification.new_instance_uid in (assigned, b"")
+            assert not (await answer(first, one.says())).HasField("agent_identification")
+        assert len(assigned) == 16
+        two.uid = assigned
+        await answer(second, two.hello())
+        assert not (await answer(first, one.hello())).HasField("agent_identification")
+        assert set(server.agents) == {UID, assigned}
+        assert all(link.connected for link in server.agents.values())
+    await server.close()
+
+
+async def test_a_restarted_agent_keeps_its_uid(recorder: Recorder) -> None:
+    server = make_server(recorder)
+    for port in range(4):
+        agent = Hand(UID)
+        async with _from(server, port) as http:
+            for _ in range(5):
+                told = await answer(http, agent.hello())
+                assert not told.HasField("agent_identification")
+    assert list(server.agents) == [UID]
+    await server.close()
+
+
+def _from(server: OpAMPServer, port: int) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app=server, client=("127.0.0.1", port))
+    return httpx.AsyncClient(transport=transport, base_url="http://test")

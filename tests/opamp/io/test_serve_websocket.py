@@ -167,7 +167,9 @@ async def test_what_an_agent_said_before_it_left_without_reading_the_answers_is_
         line.say(agent.says(health=opamp_pb2.ComponentHealth(healthy=False)))
         line.say(agent.says(health=opamp_pb2.ComponentHealth(healthy=False, status="stopping")))
         line.say(agent.says(agent_disconnect=opamp_pb2.AgentDisconnect()))
-    assert server.agents[UID].state.health.status == "stopping"
+    health = server.agents[UID].state.health
+    assert health is not None
+    assert health.status == "stopping"
     assert [event.reason for event in recorder.of(AgentDisconnected)] == ["the agent disconnected"]
 
 

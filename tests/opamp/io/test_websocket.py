@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 import trustme
+from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
 from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection, serve
 
@@ -69,6 +71,12 @@ def hear_out(connection: ServerConnection) -> int | None:
         while True:
             connection.recv()
     return connection.close_code
+
+
+def heard_by(connection: ServerConnection) -> opamp_pb2.AgentToServer:
+    data = connection.recv()
+    assert isinstance(data, bytes)
+    return wire.decode_agent(data, framed=True)
 
 
 def answer(connection: ServerConnection, **content: Any) -> None:
@@ -298,6 +306,52 @@ def test_a_text_frame_ends_the_line_as_a_fault_of_the_peer() -> None:
         assert agent.of(Malformed) == [Malformed("a text frame")]
         until(lambda: closed, "the close")
     assert closed[0] == 1003
+
+
+def test_the_agent_says_that_it_disconnects_before_it_closes_whoever_is_to_blame() -> None:
+    heard: list[list[opamp_pb2.AgentToServer]] = []
+
+    def handler(connection: ServerConnection) -> None:
+        messages = [heard_by(connection)]
+        error = opamp_pb2.ServerErrorResponse(type="ServerErrorResponseType_Unavailable")
+        if len(heard) == 0:
+            connection.send("text")
+        elif len(heard) == 1:
+            answer(connection, error_response=error)
+        heard.append(messages)
+        with suppress(ConnectionClosed):
+            while True:
+                messages.append(heard_by(connection))
+
+    with peer(handler) as address, Agent(address) as agent:
+        agent.saw(Connected, 3)
+    until(lambda: len(heard) == 3, "three lines")
+    for messages in heard:
+        assert [m.HasField("agent_disconnect") for m in messages] == [False] * (
+            len(messages) - 1
+        ) + [True]
+    numbers = [m.sequence_num for messages in heard for m in messages]
+    assert numbers == list(range(len(numbers)))
+
+
+def test_a_redirect_is_not_followed() -> None:
+    arrived: list[Request] = []
+
+    def elsewhere(connection: ServerConnection, request: Request) -> Response:
+        arrived.append(request)
+        where = Headers(Location=f"ws://{target}/v1/opamp")
+        return Response(302, "Found", where)
+
+    recorder = Recorder()
+    with (
+        serving(make_server(recorder)) as target,
+        peer(lambda _: None, process_request=elsewhere) as address,
+        Agent(address, headers={"X-Token": "t"}) as agent,
+    ):
+        until(lambda: agent.client.state.attempts >= 2, "vain attempts")
+        assert "redirects are not followed" in agent.client.state.last_error
+    assert recorder.headers == []
+    assert arrived[0].headers["X-Token"] == "t"
 
 
 def test_a_message_over_the_limit_ends_the_line_with_1009() -> None:
