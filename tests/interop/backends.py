@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,13 +21,17 @@ needs_peers = pytest.mark.skipif(
 )
 
 
-def peer(name: str, recipe: str, program: str) -> str:
+def peer(name: str, program: str, *recipe: str) -> str:
     """The program of one peer, as ``scripts/peers`` leaves it."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     peers = os.environ.get("LLM_OBSERVE_PEERS") or Path(cache) / "llm-observe" / "peers"
-    found = Path(peers) / f"{name}-{_cksum((RECIPES / recipe).read_bytes())}" / program
+    found = Path(peers) / f"{name}-{_cksum(_contents(recipe))}" / program
     assert found.exists(), f"{found} is missing; scripts/peers {name} builds it"
     return str(found)
+
+
+def _contents(files: Sequence[str]) -> bytes:
+    return b"".join((RECIPES / file).read_bytes() for file in files)
 
 
 def _cksum(data: bytes) -> int:
@@ -129,7 +133,7 @@ def managed_collector(folder: Path, opamp_url: str, secret: str) -> Iterator[Non
 def _collecting(folder: Path, template: str, **values: object) -> Iterator[None]:
     health, config = free_port(), folder / "collector.yaml"
     config.write_text(template.format(health=health, **values))
-    command = [peer("collector", "collector.yaml", "otelcol"), "--config", str(config)]
+    command = [peer("collector", "otelcol", "collector.yaml"), "--config", str(config)]
     with running(command, folder / "collector.log", f"http://127.0.0.1:{health}"):
         yield
 
@@ -140,7 +144,7 @@ def phoenix(folder: Path) -> Iterator[str]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with running(
-        [peer("phoenix", "phoenix.txt", "env/bin/phoenix"), "serve"],
+        [peer("phoenix", "env/bin/phoenix", "phoenix.txt"), "serve"],
         folder / "phoenix.log",
         f"{url}/healthz",
         PHOENIX_WORKING_DIR=str(folder),

@@ -49,14 +49,14 @@ def _supervisor(folder: Path, address: str) -> list[str]:
             "reports_own_metrics": False,
         },
         "agent": {
-            "executable": peer("collector", "collector.yaml", "otelcol"),
+            "executable": peer("collector", "otelcol", "collector.yaml"),
             "config_apply_timeout": "3s",
         },
         "storage": {"directory": str(folder / "state")},
     }
     path = folder / "supervisor.yaml"
     path.write_text(json.dumps(config))
-    program = peer("supervisor", "supervisor.mod", "opampsupervisor")
+    program = peer("supervisor", "opampsupervisor", "supervisor.mod")
     return [program, "--config", str(path)]
 
 
