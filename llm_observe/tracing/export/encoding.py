@@ -10,7 +10,7 @@ only what the message refuses (half a surrogate pair, an integer of 65 bits) is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -33,7 +33,7 @@ _REFUSED = (KeyError, ValueError, TypeError, RecursionError)
 """What comes of a value that has no writer, or that its message cannot hold."""
 
 
-def request(spans: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
+def request(spans: Iterable[ReadableSpan]) -> ExportTraceServiceRequest:
     """All spans of one request, by resource and scope. Never raises for what a span holds."""
     message = ExportTraceServiceRequest()
     groups = _Groups(message)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from google.protobuf.message import DecodeError
 from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
@@ -20,7 +20,7 @@ from llm_observe.tracing.export import encoding
 from llm_observe.tracing.export.target import Signal
 
 
-def traces(spans: Sequence[ReadableSpan]) -> bytes:
+def traces(spans: Iterable[ReadableSpan]) -> bytes:
     """An ExportTraceServiceRequest with these spans."""
     return encoding.request(spans).SerializeToString()
 

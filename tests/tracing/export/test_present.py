@@ -15,7 +15,7 @@ from llm_observe.settings.model import CaptureLevel
 from llm_observe.tracing.call import Call
 from llm_observe.tracing.export import otlp
 from llm_observe.tracing.export.entry import Entry
-from llm_observe.tracing.export.present import present
+from llm_observe.tracing.export.present import present, present_all
 from llm_observe.tracing.span import CallSpan, Origin
 from tests.tracing.export.drive import CANARY, make_call
 
@@ -133,3 +133,9 @@ def test_the_calls_own_words_win_over_what_others_say() -> None:
     sent = present(Entry(span, call), CaptureLevel.FULL, RESOURCE)
     assert dict(sent.attributes or {})["gen_ai.request.model"] == "meta/llama-2-7b-chat"
     assert sent.status.description == "ModelError: no"
+
+
+def test_a_batch_is_presented_whole_and_in_order() -> None:
+    entries = [Entry(ended(attributes={"n": number})) for number in range(10)]
+    found = [*present_all(entries, CaptureLevel.FULL, RESOURCE)]
+    assert [(span.attributes or {})["n"] for span in found] == [*range(10)]
