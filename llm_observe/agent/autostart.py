@@ -1,0 +1,118 @@
+"""Observation of a program that was not edited: what ``llm-observe run`` starts inside of it.
+
+The program comes first. What it says itself, by calling `observe()`, must win over what the
+command line said: its limits, above all. So nothing is observed at once. Clients are wrapped, and
+observation begins with the first of
+
+- the program's own `observe()`; what it leaves open is taken from the command line;
+- the first LLM call;
+- two seconds of running, so that a program that only waits for work is seen too.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.trace import INVALID_SPAN, Span, TracerProvider
+
+from llm_observe.agent import doors, handle
+from llm_observe.agent.options import default_service_name
+from llm_observe.tracing import instrument, patch
+from llm_observe.tracing.call import Call
+
+logger = logging.getLogger("llm_observe")
+
+DOOR = "llm_observe.door"
+"""Resource attribute: ``run`` for a program that was not edited."""
+
+DELAY_S = 2.0
+"""After so long the program is observed without having called anything."""
+
+_HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.semaphore_tracker")
+
+
+def start(given: Mapping[str, Any]) -> None:
+    """Make ready. ``given`` is what the command line said; see `llm_observe.cli.run_plan`."""
+    if _is_helper(sys.orig_argv):
+        return
+    doors.preset(
+        service_name=given.get("service_name") or None,
+        server=given.get("server"),
+        settings=given.get("settings"),
+        resource={DOOR: "run"},
+    )
+    begin = _Beginning(given.get("fallback_name") or None)
+    patch.connect(begin)
+    instrument.install()
+    begin.wait()
+
+
+class _Beginning:
+    """Stands in for the recorder until observation has begun. Implements `patch.Recorder`."""
+
+    def __init__(self, fallback_name: str | None) -> None:
+        self._fallback_name = fallback_name
+        self._real: patch.Recorder | None = None
+        self._renew()
+        os.register_at_fork(after_in_child=self._forked)
+
+    def wait(self) -> None:
+        """Begin after a while, unless something else begins before."""
+        timer = threading.Timer(DELAY_S, self._begun)
+        timer.name, timer.daemon = "llm-observe-wait", True
+        timer.start()
+
+    @property
+    def tracer_provider(self) -> TracerProvider:
+        """Of the real recorder."""
+        real = self._begun()
+        return real.tracer_provider if real else trace.get_tracer_provider()
+
+    def start(self, call: Call) -> Span:
+        """The program makes its first call."""
+        real = self._begun()
+        return real.start(call) if real else INVALID_SPAN
+
+    def finish(self, span: Span, call: Call) -> None:
+        """A call that was started here is over."""
+        if self._real is not None:
+            self._real.finish(span, call)
+
+    def _begun(self) -> patch.Recorder | None:
+        with self._beginning:
+            if self._real is None and patch.connected() is self:
+                self._begin()
+            return self._real
+
+    def _begin(self) -> None:
+        try:
+            handle.observe(self._name())
+        except Exception:  # the program must run on, whatever is wrong with us
+            logger.exception("llm-observe: this program could not be observed")
+            patch.connect(None)
+            return
+        now = patch.connected()
+        self._real = None if now is self else now
+
+    def _name(self) -> str | None:
+        known = default_service_name() != "unknown_service" or os.environ.get("OTEL_SERVICE_NAME")
+        return None if known else self._fallback_name
+
+    def _renew(self) -> None:
+        self._beginning = threading.RLock()
+
+    def _forked(self) -> None:
+        self._renew()
+        if patch.connected() is self:
+            self.wait()
+
+
+def _is_helper(argv: Sequence[str]) -> bool:
+    """Python's own helper processes, which make no calls and would only be noise."""
+    return any(name in word for word in argv[1:4] for name in _HELPERS)

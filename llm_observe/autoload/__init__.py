@@ -1,0 +1,1 @@
+"""What ``llm-observe run`` puts on PYTHONPATH: a folder with a ``sitecustomize`` and no more."""

@@ -1,0 +1,275 @@
+"""Calls on a tracer provider that is not ours: the app's own, Phoenix's, any other.
+
+A call's span is started by that provider's tracer, as a child of the current span. It is rendered
+and ended when the call ends, on the thread where it ends, under the capture level of that
+moment. Two kinds of calls are ended by a worker instead, with the time at which they were over:
+
+- those whose numbers only the server knows (`Call.completion`). The worker asks for them, bounded
+  in time; meanwhile nobody waits;
+- those that were broken off. They may have been found by the garbage collector in the midst of
+  anything, where a lock of the other provider's processors must not be taken.
+
+What happens to an ended span is the provider's business: sampling, batching, destinations.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+from collections.abc import Callable
+from functools import cache
+
+from opentelemetry import trace
+from opentelemetry.context import (
+    _SUPPRESS_INSTRUMENTATION_KEY,
+    Context,
+    attach,
+    detach,
+    get_current,
+)
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Span,
+    SpanKind,
+    Status,
+    StatusCode,
+    TracerProvider,
+    get_tracer,
+)
+
+from llm_observe.conventions import CONTEXT_ATTRIBUTES, CONTEXT_FIELDS, Kind, kind_of
+from llm_observe.policy.capture import Verdict, verdict
+from llm_observe.settings.model import CaptureLevel, Settings
+from llm_observe.tracing.call import Call, start_attributes
+from llm_observe.tracing.export.bounds import Bounds, read_bounds
+from llm_observe.tracing.export.cleaning import clean, clean_text
+from llm_observe.tracing.export.entry import Entry
+from llm_observe.tracing.export.intake import Intake
+from llm_observe.tracing.foreign_fit import fitted, room_on
+from llm_observe.tracing.foreign_meter import ForeignMeter
+from llm_observe.tracing.gate import gate
+from llm_observe.tracing.render import Rendered, render
+from llm_observe.version import __version__
+
+SCOPE = "llm_observe.calls"
+"""Instrumentation scope of our spans, on any provider."""
+
+_CONTEXT_KEYS = (*(key for key, _ in CONTEXT_FIELDS), *CONTEXT_ATTRIBUTES, "tag.tags")
+_POLL_S = 0.005
+
+Ended = Callable[[Span, Call], None]
+
+
+class ForeignRecorder:
+    """Implements `patch.Recorder` on a provider that is not ours.
+
+    Args:
+        settings: Capture level and conventions in force; the rest is up to the provider.
+        provider: None takes the global one, also if it is set later.
+        meter_provider: None takes the global one.
+        config_hash: Stamped on every span.
+        ended: Told of every ended call, on a worker.
+        bounds: Sizes and times; read from the environment if not given.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+        config_hash: str = "",
+        *,
+        ended: Ended | None = None,
+        bounds: Bounds | None = None,
+    ) -> None:
+        self.settings, self.config_hash = settings, config_hash
+        self._given, self._meters = provider, meter_provider
+        self._bounds = bounds or read_bounds(os.environ)
+        self._tracer = get_tracer(SCOPE, __version__, provider)
+        self._ender = _Ender(self._end, ended)
+        self._busy: dict[object, None] = {}
+        self._over = self._at_exit = False
+        self._build()
+
+    @property
+    def tracer_provider(self) -> TracerProvider:
+        """Where the spans are made."""
+        return self._given or trace.get_tracer_provider()
+
+    @property
+    def calls(self) -> int:
+        """Calls that ended."""
+        return self._intake.calls
+
+    @property
+    def dropped(self) -> int:
+        """Spans that were never ended because the worker's queue was full."""
+        return self._intake.dropped
+
+    # -- on the application's threads ---------------------------------------------------------
+
+    def start(self, call: Call, context: Context | None = None) -> Span:
+        """Start the call's span as a child of the context's; the current one, if none is given."""
+        here = get_current() if context is None else context
+        if self._over or here.get(_SUPPRESS_INSTRUMENTATION_KEY):
+            return INVALID_SPAN
+        self._begin()
+        call.config_hash = self.config_hash
+        there = _allowed(here, self.settings.capture.level)
+        token = attach(there)  # some tracers read the current context, whatever they are given
+        try:
+            return self._started(call, there)
+        finally:
+            detach(token)
+
+    def finish(self, span: Span, call: Call) -> None:
+        """End the span, here or on the worker, and count the call."""
+        if span is INVALID_SPAN:
+            return
+        if self._over or not (call.completion or call.aborted):
+            self._end(span, call)
+        self._intake.put(Entry(span, call))  # type: ignore[arg-type]  # any span: `_Ender` reads it
+
+    # -- on other threads ---------------------------------------------------------------------
+
+    def settled(self, deadline: float) -> bool:
+        """Wait until every span is ended whose call is over; False when time ran out.
+
+        Afterwards none is ended under settings older than those in force now.
+        """
+        before = [*self._busy]
+        while any(token in self._busy for token in before):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_POLL_S)
+        return self._intake.flush(deadline)
+
+    def drained(self, deadline: float) -> bool:
+        """Have the provider send what it holds; False if it cannot, or not in time."""
+        flush = getattr(self.tracer_provider, "force_flush", None)
+        remaining = deadline - time.monotonic()
+        return flush is not None and _in_time(lambda: flush(int(remaining * 1000)), remaining)
+
+    def flush(self, timeout_s: float) -> bool:
+        """End all spans of calls that are over, and have the provider send them."""
+        deadline = time.monotonic() + timeout_s
+        return self.settled(deadline) and self.drained(deadline)
+
+    def shutdown(self, timeout_s: float = 2.0) -> None:
+        """End what is over, and record nothing more. The provider goes on; it is not ours."""
+        if self._over:
+            return
+        self._over = True
+        atexit.unregister(self.shutdown)
+        deadline = time.monotonic() + timeout_s
+        self._intake.flush(deadline)
+        self._intake.stop(deadline)
+
+    def after_fork_in_child(self) -> None:
+        """Start over in a forked child; what waited is the parent's to end."""
+        self._busy = {}
+        self._build()
+
+    # -- inside -------------------------------------------------------------------------------
+
+    def _started(self, call: Call, context: Context) -> Span:
+        return self._tracer.start_span(
+            call.name,
+            context,
+            kind=SpanKind.CLIENT,
+            attributes=start_attributes(call),
+            start_time=call.start_ns,
+            record_exception=False,
+            set_status_on_exception=False,
+        )
+
+    def _build(self) -> None:
+        self._intake = Intake(self._ender, self._make_meter, self._bounds)  # type: ignore[arg-type]  # stands in for destinations
+
+    def _make_meter(self) -> ForeignMeter:
+        return ForeignMeter(self._meters, lambda: self.settings.conventions.genai)
+
+    def _begin(self) -> None:
+        self._intake.start()
+        if not self._at_exit:  # later than the provider's own, and so run before it
+            self._at_exit = True
+            atexit.register(self.shutdown)
+
+    def _end(self, span: Span, call: Call) -> None:
+        token = object()
+        self._busy[token] = None  # before the level is read: `settled` must see it
+        try:
+            with gate:
+                self._write(span, call)
+            span.end(call.end_ns)
+        finally:
+            self._busy.pop(token, None)
+
+    def _write(self, span: Span, call: Call) -> None:
+        if span.is_recording():
+            level, genai = self.settings.capture.level, self.settings.conventions.genai
+            rendered = render(call, level, genai)
+            attributes = clean(rendered.attributes)
+            span.set_attributes(fitted(attributes, room_on(span, attributes)))
+            _tell(span, rendered)
+
+
+class _Ender:
+    """Stands where the intake has its destinations: ends what waited, and tells of all."""
+
+    def __init__(self, end: Ended, ended: Ended | None) -> None:
+        self._end, self._ended = end, ended
+
+    def start(self) -> None:
+        """Nothing has to be ready."""
+
+    def offer(self, entry: Entry) -> None:
+        """A call is over, and as complete as it will be."""
+        span, call = entry.span, entry.call
+        if not isinstance(span, Span) or call is None:
+            return
+        if span.is_recording():
+            self._end(span, call)
+        if self._ended is not None:
+            self._ended(span, call)
+
+    def offer_metrics(self, payload: bytes) -> None:
+        """There are none: the meter's provider exports by itself."""
+
+    def watch(self, now: float) -> None:
+        """No request of ours is under way."""
+
+
+def _tell(span: Span, rendered: Rendered) -> None:
+    for event in rendered.events:
+        span.add_event(event.name, clean(event.attributes), event.timestamp_ns)
+    if rendered.error is not None:
+        span.set_status(Status(StatusCode.ERROR, clean_text(rendered.error)))
+
+
+def _allowed(context: Context, level: CaptureLevel) -> Context:
+    """The context less what may not be recorded: some tracers write it onto every span."""
+    hidden = [key for key in _hidden(level) if key in context]
+    if not hidden:
+        return context
+    return Context({key: value for key, value in context.items() if key not in hidden})
+
+
+@cache
+def _hidden(level: CaptureLevel) -> tuple[str, ...]:
+    kinds = ((key, kind_of(key) or Kind.INPUT) for key in _CONTEXT_KEYS)
+    return tuple(key for key, kind in kinds if verdict(kind, level) is not Verdict.KEEP)
+
+
+def _in_time(function: Callable[[], object], timeout_s: float) -> bool:
+    """Whether it said yes within the time. The SDK's own force_flush ignores its time-out."""
+    answers: list[object] = []
+    thread = threading.Thread(
+        target=lambda: answers.append(function()), name="llm-observe-drain", daemon=True
+    )
+    thread.start()
+    thread.join(max(0.0, timeout_s))
+    return bool(answers and answers[0])

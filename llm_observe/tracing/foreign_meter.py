@@ -1,0 +1,66 @@
+"""Calls as numbers, on a meter provider that is not ours.
+
+The same rows, names and boundaries as our own metrics (`llm_observe.conventions.METRICS`). What
+is exported, when and where is up to the provider. Used on one thread, never the application's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from opentelemetry.context import Context
+from opentelemetry.metrics import Histogram, MeterProvider, get_meter
+from opentelemetry.trace import Span, set_span_in_context
+
+from llm_observe.conventions import METRICS, NEWEST, GenAI, Metric, metric_keys_for
+from llm_observe.tracing.call import Call
+from llm_observe.tracing.metrics import TOKEN_TYPE, VALUES
+from llm_observe.version import __version__
+
+_LONGEST_VALUE = 256
+
+Value = str | int
+
+
+class ForeignMeter:
+    """Histograms of calls on the meter provider given, else on the global one."""
+
+    def __init__(
+        self, provider: MeterProvider | None = None, genai: Callable[[], GenAI] = lambda: NEWEST
+    ) -> None:
+        self._meter = get_meter("llm_observe", __version__, provider)
+        self._genai = genai
+        self._made: dict[str, Histogram] = {}
+
+    def record(self, call: Call, span: Span | None) -> None:
+        """Count one ended call. A sampled ``span`` becomes the points' exemplar."""
+        genai = self._genai()
+        attributes = dict(_attributes(call, genai))
+        context = set_span_in_context(span, Context()) if span is not None else Context()
+        for row in METRICS:
+            for token_type, values in VALUES[row.field](call):
+                extra = {TOKEN_TYPE: token_type} if token_type else {}
+                for value in values:
+                    self._histogram(row, genai).record(value, {**attributes, **extra}, context)
+
+    def collect(self) -> bytes:
+        """Nothing: the provider exports by itself."""
+        return b""
+
+    def _histogram(self, row: Metric, genai: GenAI) -> Histogram:
+        name = row.name_in(genai)
+        if name not in self._made:
+            self._made[name] = self._meter.create_histogram(
+                name,
+                row.unit,
+                row.description,
+                explicit_bucket_boundaries_advisory=row.boundaries,
+            )
+        return self._made[name]
+
+
+def _attributes(call: Call, genai: GenAI) -> Iterator[tuple[str, Value]]:
+    for field, key in metric_keys_for(genai):
+        value = getattr(call, field)
+        if key and value:
+            yield key, value[:_LONGEST_VALUE] if isinstance(value, str) else value

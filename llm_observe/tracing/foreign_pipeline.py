@@ -1,0 +1,158 @@
+"""The pipeline of a process whose tracer provider is not ours. The same interface as `Pipeline`.
+
+The app's provider makes, samples and exports the spans of calls, so that its traces stay whole.
+Each call is also handed to a pipeline of our own, which sends it to the destinations of our
+settings, under the same ids: the control plane sees what the app's own backend sees.
+
+What can be enforced here: capture level and conventions, on both ways out. What cannot: which
+traces the provider keeps, and where it sends them. A change of that is a problem, never in force.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+
+from opentelemetry.context import Context
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import NonRecordingSpan, Span, SpanKind, TracerProvider
+
+from llm_observe.errors import Problem
+from llm_observe.settings.model import Settings
+from llm_observe.tracing.applying import Applied, tightened
+from llm_observe.tracing.applying_foreign import name_of, not_enforceable
+from llm_observe.tracing.call import Call
+from llm_observe.tracing.export.status import PipelineStatus
+from llm_observe.tracing.foreign import SCOPE, ForeignRecorder
+from llm_observe.tracing.pipeline import Pipeline
+
+_NOWHERE = Resource.get_empty()
+
+
+class ForeignPipeline:
+    """Implements `patch.Recorder` and what the agent wants of a pipeline.
+
+    Args:
+        provider: The tracer provider that is not ours; the global one, as a rule.
+        own: Takes every call as well; its destinations are those of our settings.
+        meter_provider: None takes the global one.
+    """
+
+    def __init__(
+        self, provider: TracerProvider, own: Pipeline, meter_provider: MeterProvider | None = None
+    ) -> None:
+        self._own = own
+        self._recorder = ForeignRecorder(
+            own.settings, provider, meter_provider, own.config_hash, ended=self._pass_on
+        )
+        self._applying = threading.Lock()
+        self._asleep = False
+
+    @property
+    def tracer_provider(self) -> TracerProvider:
+        """The one that is not ours; it is the global one already, or the app gave it."""
+        return self._recorder.tracer_provider
+
+    @property
+    def settings(self) -> Settings:
+        """In force now. Of sampling and destinations what holds for our own way out."""
+        return self._own.settings
+
+    @property
+    def config_hash(self) -> str:
+        """Stamped on every span."""
+        return self._own.config_hash
+
+    @config_hash.setter
+    def config_hash(self, value: str) -> None:
+        self._own.config_hash = self._recorder.config_hash = value
+
+    def start(self, call: Call, context: Context | None = None) -> Span:
+        """Start the call's span on the app's provider."""
+        return self._recorder.start(call, context)
+
+    def finish(self, span: Span, call: Call) -> None:
+        """End it, and take the call over."""
+        self._recorder.finish(span, call)
+
+    def apply(self, settings: Settings, config_hash: str, *, timeout_s: float = 10.0) -> Applied:
+        """As `Pipeline.apply`; a change that is not enforceable here is refused.
+
+        What records or sends less holds at once all the same. A lower capture level has come true
+        only when the provider has sent what it held.
+        """
+        deadline = time.monotonic() + timeout_s
+        with self._applying:
+            before = self.settings
+            tighter = tightened(before, settings)
+            self._recorder.settings = tighter
+            problems = list(
+                self._own.apply(tighter, self.config_hash, timeout_s=timeout_s).problems
+            )
+            if tighter.capture.level is not before.capture.level:
+                problems += self._held_back(deadline)
+            problems += not_enforceable(before, settings, self.tracer_provider)
+            if not problems:
+                problems += self._own.apply(settings, config_hash, timeout_s=timeout_s).problems
+                self._recorder.settings = self._own.settings
+                self._recorder.config_hash = self._own.config_hash
+            return Applied(self.settings, tuple(problems))
+
+    def status(self) -> PipelineStatus:
+        """The present counts; of destinations our own."""
+        status = self._own.status()
+        return replace(
+            status, calls=self._recorder.calls, dropped=status.dropped + self._recorder.dropped
+        )
+
+    def flush(self, timeout_s: float) -> bool:
+        """Have the provider and our own destinations send all that ended so far."""
+        deadline = time.monotonic() + timeout_s
+        sent = self._recorder.flush(timeout_s)
+        return self._own.flush(max(0.0, deadline - time.monotonic())) and sent
+
+    def shutdown(self, timeout_s: float = 2.0) -> None:
+        """End our part; the provider goes on."""
+        deadline = time.monotonic() + timeout_s
+        self._recorder.shutdown(timeout_s / 2)
+        self._own.shutdown(max(0.0, deadline - time.monotonic()))
+
+    def after_fork_in_child(self, resource: Resource) -> None:
+        """Start over in a forked child."""
+        self._applying = threading.Lock()
+        self._own.after_fork_in_child(resource)
+        self._recorder.after_fork_in_child()
+        self._asleep = True
+
+    def _pass_on(self, span: Span, call: Call) -> None:
+        self._own.finish(_Copy(span, call), call)
+        if self._asleep:  # its threads did not survive the fork, and wake up for something to send
+            self._asleep = False
+            self._own.flush(0.0)
+
+    def _held_back(self, deadline: float) -> list[Problem]:
+        if self._recorder.settled(deadline) and self._recorder.drained(deadline):
+            return []
+        found = f"spans of the former level that {name_of(self.tracer_provider)} may still hold"
+        return [Problem("capture.level", found, "none; it did not confirm that they were sent")]
+
+
+class _Copy(NonRecordingSpan, ReadableSpan):  # type: ignore[misc]  # both keep the same context there
+    """An ended span under the same ids, as our own pipeline takes it."""
+
+    def __init__(self, span: Span, call: Call) -> None:
+        ReadableSpan.__init__(
+            self,
+            call.name,
+            span.get_span_context(),
+            parent=getattr(span, "parent", None),
+            resource=_NOWHERE,
+            kind=SpanKind.CLIENT,
+            start_time=call.start_ns,
+            end_time=call.end_ns,
+            instrumentation_scope=InstrumentationScope(SCOPE),
+        )
