@@ -82,6 +82,7 @@ class CapturedSpans:
         self._ended.append((span, call))
 
     def _complete(self, span: Span, call: Call) -> None:
+        call.settle()
         with suppress_tracing(), suppress(Exception):
             if call.completion is not None:
                 call.completion()

@@ -14,9 +14,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from traceback import TracebackException
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llm_observe.conventions import OPERATION, SPAN_KIND
+from llm_observe.tracing.gate import gate
 
 Scalar = str | int | float | bool | None
 
@@ -32,11 +33,41 @@ class Message(NamedTuple):
     media: tuple[str, ...] = ()
 
 
-@dataclass(slots=True, kw_only=True)
-class Call:
+if TYPE_CHECKING:
+    _record = dataclass(kw_only=True)
+else:
+    _record = dataclass(init=False, repr=False, eq=False)
+
+
+class _Sparse:
+    """Keeps what it was given; the rest are class attributes, or made when first asked for.
+
+    A call has forty fields and uses fifteen: to set them all would be a third of what it costs the
+    caller's thread to make one.
+    """
+
+    start_ns: int
+    origin_ns: int
+
+    def __init__(self, **known: Any) -> None:
+        self.start_ns, self.origin_ns = time.time_ns(), time.perf_counter_ns()
+        self.__dict__.update(known)
+
+    def __getattr__(self, name: str) -> Any:
+        """A field that has no value yet; further such reads do not come here."""
+        make = _EMPTY.get(name)
+        if make is None:
+            raise AttributeError(f"a call has no {name!r}")
+        self.__dict__[name] = value = make(self, name)
+        return value
+
+
+@_record
+class Call(_Sparse):
     """One LLM call. Fields that are not known are empty or None, never guessed.
 
-    Mutable until the recorder's ``finish`` has taken it; afterwards only ``completion`` changes it.
+    Mutable until the recorder's ``finish`` has taken it. Whoever takes it runs `settle` once, off
+    the caller's thread, and then ``completion``; nothing changes it afterwards.
     """
 
     provider: str
@@ -59,8 +90,13 @@ class Call:
     """Inputs that are content but no message, by the provider's name for them."""
     input: list[Message] = field(default_factory=list)
     output: list[Message] = field(default_factory=list)
+    received: list[tuple[int, Any]] = field(default_factory=list)
+    """Items of the stream as they came: monotonic clock, and what ``text_of`` makes a text of."""
+    text_of: Callable[[Any], str | None] | None = None
+    """None: the items are texts."""
     chunks: list[str] = field(default_factory=list)
-    """Pieces of text in order of arrival; the answer, where ``output`` is empty."""
+    """Pieces of text in order of arrival; the answer, where ``output`` is empty. Made of
+    ``received`` when first read, so not before the call is over."""
     chunk_ns: list[int] = field(default_factory=list)
     """Arrival of each piece."""
 
@@ -99,9 +135,15 @@ class Call:
     config_hash: str = ""
     """Settings in force when the call began; set by the recorder."""
 
+    logs: str = ""
+    """End of what a failed model printed; it may quote the prompt."""
+
+    late: Callable[[], None] | None = None
+    """Work that was put off from the caller's thread; `settle` does it."""
     completion: Callable[[], None] | None = None
-    """Fetches what only the server knows once the call is over. Run once by a worker before
-    rendering, instrumentation suppressed; bounded in time; may raise, and then nothing is lost."""
+    """Fetches what only the server knows once the call is over. Run once by a worker, after
+    `settle` and before rendering, instrumentation suppressed; bounded in time; may raise, and
+    then nothing is lost."""
     inner: Any = None
     """The provider's own object for this call; never rendered."""
 
@@ -109,10 +151,21 @@ class Call:
         """The present on this call's clock."""
         return self.start_ns + time.perf_counter_ns() - self.origin_ns
 
-    def add_chunk(self, text: str) -> None:
-        """A piece of the answer that arrived now."""
-        self.chunk_ns.append(self.now())
-        self.chunks.append(text)
+    def at(self, monotonic_ns: int) -> int:
+        """A moment of ``time.perf_counter_ns`` on this call's clock."""
+        return self.start_ns + monotonic_ns - self.origin_ns
+
+    @property
+    def touched_ns(self) -> int:
+        """When it was last heard of: the newest item, else the start."""
+        return self.at(self.received[-1][0]) if self.received else self.start_ns
+
+    def settle(self) -> None:
+        """Do what was put off. Once, on a worker, before anything is read from the call."""
+        late, self.late = self.late, None
+        if late is not None:
+            with gate:
+                late()
 
     @property
     def name(self) -> str:
@@ -169,6 +222,43 @@ class Call:
         extra = (v for v in self.extra_input.values() if isinstance(v, str))
         text = sum(map(len, (*texts, *extra, *self.chunks, self.error_message, self.metadata)))
         return 2048 + text + 64 * len(self.chunk_ns)
+
+
+def _read_pieces(call: Call, field_name: str) -> list[Any]:
+    """Texts and arrivals of the items that have a text, both at once."""
+    texts: list[str] = []
+    moments: list[int] = []
+    for moment, item in call.received:
+        text = None
+        with gate:
+            text = call.text_of(item) if call.text_of is not None else item
+        if text is not None:
+            texts.append(text)
+            moments.append(call.at(moment))
+    call.__dict__.setdefault("chunks", texts)
+    call.__dict__.setdefault("chunk_ns", moments)
+    return call.chunks if field_name == "chunks" else call.chunk_ns
+
+
+def _new_dict(call: Call, field_name: str) -> dict[str, Any]:
+    return {}
+
+
+def _new_list(call: Call, field_name: str) -> list[Any]:
+    return []
+
+
+_EMPTY: dict[str, Callable[[Any, str], Any]] = {
+    "parameters": _new_dict,
+    "extra_input": _new_dict,
+    "attributes": _new_dict,
+    "input": _new_list,
+    "output": _new_list,
+    "received": _new_list,
+    "chunks": _read_pieces,
+    "chunk_ns": _read_pieces,
+}
+"""The fields that are not the same for every call, and how each begins."""
 
 
 def snapshot(value: Any, depth: int = 4) -> Any:

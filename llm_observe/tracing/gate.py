@@ -53,6 +53,12 @@ class Gate:
         self.report(error)
         return not self.reraise
 
+    def caught(self, error: Exception) -> None:
+        """As ``with gate``, for a path on which entering a block would be felt."""
+        self.report(error)
+        if self.reraise:
+            raise error
+
     def report(self, error: Exception) -> None:
         """Count a fault that was caught elsewhere."""
         self._total = next(self._numbers)

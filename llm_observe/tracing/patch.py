@@ -1,156 +1,110 @@
 """The one wrapper around every client library.
 
 It turns one call of a library into one `Call` and one span: started once and ended once, whether
-the call returns, fails, streams to its end, is broken off, closed, or left to the garbage
-collector, in whatever thread. The caller gets the library's own value, type and exceptions.
+the call returns, fails, streams to its end, is broken off, cancelled, closed, or left to the
+garbage collector, in whatever thread or task. The caller gets the library's own value, type and
+exceptions.
 
-The span's context is current only while the library's code runs. It is attached per step of a
-stream and never held across a ``yield``, so that spans of the caller between two pieces do not
-become children of the call, and a stream may be finished in another thread.
+The span's context is current only while the library's code runs. It is set for each step of a
+stream or a coroutine and never held across a ``yield`` or an ``await``, so that spans of the
+caller between two pieces do not become children of the call, and a stream may be finished in
+another thread or task.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from traceback import TracebackException
-from typing import Any, Protocol
+from typing import Any
 
-from opentelemetry.context import (
-    _SUPPRESS_INSTRUMENTATION_KEY,
-    Context,
-    create_key,
-    get_current,
-    set_value,
+from opentelemetry.context import Context, get_current
+
+from llm_observe.tracing import inflight
+from llm_observe.tracing.active import (
+    Active,
+    Recorder,
+    active_in,
+    begin,
+    connect,
+    connected,
+    suppressed,
 )
-from opentelemetry.trace import Span, TracerProvider, set_span_in_context
-
-from llm_observe.conventions import CONTEXT_ATTRIBUTES, CONTEXT_FIELDS
+from llm_observe.tracing.async_streams import Awaited, async_proxy
 from llm_observe.tracing.call import Call
 from llm_observe.tracing.gate import gate
-from llm_observe.tracing.providers.base import Provider, Target
-from llm_observe.tracing.streams import proxy, within
+from llm_observe.tracing.providers.base import Kind, Provider, Target
+from llm_observe.tracing.streams import Ending, proxy, within
 
-_ACTIVE_KEY = create_key("llm-observe-call")
+__all__ = ["Patch", "Recorder", "connect", "connected", "suppressed"]
 
-
-class Recorder(Protocol):
-    """Takes calls; one per process, given by `connect`.
-
-    Both methods run on the app's threads. ``finish`` may run inside a finalizer at any point of
-    any thread: it must not take a lock that the thread it interrupts could hold
-    (``deque.append`` and ``SimpleQueue.put`` are safe).
-    """
-
-    @property
-    def tracer_provider(self) -> TracerProvider:
-        """Where further spans of ours are made."""
-
-    def start(self, call: Call) -> Span:
-        """Start the span, child of the current context, at ``call.start_ns``."""
-
-    def finish(self, span: Span, call: Call) -> None:
-        """End the span at ``call.end_ns`` and take the call over."""
+Args = tuple[Any, ...]
+Kwargs = Mapping[str, Any]
+Start = Callable[[], Any]
+"""Begins the call, at its first step, and gives what is told how it goes; None: only pass on."""
 
 
-_recorder: Recorder | None = None
+class Opening:
+    """The function that opens a call: after it, the app goes on by itself."""
 
-
-def connect(recorder: Recorder | None) -> None:
-    """Give every wrapper its recorder; None makes them all transparent."""
-    global _recorder
-    _recorder = recorder
-
-
-def connected() -> Recorder | None:
-    """The recorder in use."""
-    return _recorder
-
-
-def suppressed(context: Context) -> bool:
-    """Whether instrumentation is paused here.
-
-    Both keys that OpenTelemetry and OpenInference set for it are known.
-    """
-    return bool(
-        context.get(_SUPPRESS_INSTRUMENTATION_KEY) or context.get("suppress_instrumentation")
-    )
-
-
-class Active:
-    """A call under way, with its span."""
-
-    __slots__ = ("_context", "_open", "_recorder", "_touched_ns", "call", "provider")
-
-    def __init__(self, provider: Provider, recorder: Recorder, call: Call, base: Context) -> None:
-        self.provider, self.call, self._recorder = provider, call, recorder
-        _fill(call, base)
-        span = within(base, recorder.start, call)
-        there = span.get_span_context().is_valid  # an invalid span would hide the caller's
-        inside = set_span_in_context(span, base) if there else base
-        self._context = set_value(_ACTIVE_KEY, self, inside)
-        self._open = [span]  # pop() is atomic: whoever gets the span ends it
-        self._touched_ns = call.start_ns
-
-    def step(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Run the library's code with the span current."""
-        return within(self._context, function, *args, **kwargs)
-
-    def item(self, item: Any) -> None:
-        """The stream gave one item to the caller."""
-        if not self._open:
-            return  # it has ended; the call is the recorder's now
-        with gate:
-            text = self.provider.chunk(self.call, item)
-            if text is not None:
-                self.call.add_chunk(text)
-            self._touched_ns = self.call.now()
+    def __init__(self, call: Active) -> None:
+        self.context, self._call = call.context, call
+        self.fail, self.abort, self.abandon = call.fail, call.abort, call.abandon
 
     def returned(self, value: Any) -> Any:
-        """The library returned; what the caller gets."""
-        if hasattr(type(value), "__next__"):
-            with gate:
-                self.provider.opened(self.call)
-                return proxy(value, call=self)
-        with gate:
-            self.provider.result(self.call, value)
-        self.finish()
+        """The object with which the app goes on."""
+        self._call.stays(value)
+        return value
+
+
+class Inside:
+    """A function of the library inside a call of its own: what it makes is a part of that."""
+
+    def __init__(self, call: Active, context: Context) -> None:
+        self.context, self._call = context, call
+
+    def returned(self, value: Any) -> Any:
+        """The part."""
+        self._call.part(value)
         return value
 
     def fail(self, error: BaseException) -> None:
-        """The library raised."""
-        with gate:
-            self.call.error_type = type(error).__qualname__
-            self.call.error_message = str(error)
-            self.call.error = TracebackException(
-                type(error), error, error.__traceback__, lookup_lines=False, compact=True
-            )
-        self.finish()
+        """The call around it sees the error."""
 
     def abort(self) -> None:
-        """The caller broke the stream off."""
-        self.call.aborted = self.call.aborted or bool(self._open)
-        self.finish()
+        """The call around it sees that."""
 
     def abandon(self) -> None:
-        """The caller dropped the stream; it ended when it was last used, not when it was found."""
-        if self._open and self.call.end_ns is None:
-            self.call.end_ns = self._touched_ns
-        self.abort()
+        """The call around it sees that."""
 
-    def finish(self) -> None:
-        """End the span; only the first time."""
-        try:
-            span = self._open.pop()
-        except IndexError:
-            return
-        with gate:
-            self.provider.end(self.call)
-        self.call.inner = None
-        if self.call.end_ns is None:
-            self.call.end_ns = self.call.now()
-        with gate:
-            self._recorder.finish(span, self.call)
+
+class Following:
+    """A function that goes on with an opened call. A failure of it may be followed by another try."""
+
+    def __init__(self, call: Active, ends: bool, instance: Any, context: Context) -> None:
+        # Where instrumentation is paused, it stays so inside.
+        self.context = context if suppressed(context) else call.context
+        self._call, self._ends, self._instance = call, ends, instance
+
+    def returned(self, value: Any) -> Any:
+        """It worked; perhaps the answer is there now."""
+        call = self._call
+        if call.running:
+            call.note(None)
+            call.call.aborted = self._ends
+            call.stays(self._instance if value is None else value, self._ends)
+        return value
+
+    def fail(self, error: BaseException) -> None:
+        """It failed; if nothing comes after this, the call did."""
+        if self._call.running:
+            self._call.note(error)
+            self._call.touch()
+
+    def abort(self) -> None:
+        """The caller no longer waits."""
+        self._call.touch()
+
+    abandon = abort
 
 
 class Patch:
@@ -161,80 +115,152 @@ class Patch:
 
     def __init__(self, provider: Provider, target: Target) -> None:
         self.on = True
-        self._provider = provider
-        self._run = {"call": self._call, "lazy": self._lazy, "part": self._part}[target.kind]
+        self._provider, self._target = provider, target
+        role, self._drive = _KINDS[target.kind]
+        self._prepare: Callable[[Any, Args, Kwargs], Start | None] = getattr(self, role)
 
     def __call__(
-        self,
-        wrapped: Callable[..., Any],
-        instance: Any,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
+        self, wrapped: Callable[..., Any], instance: Any, args: Args, kwargs: Kwargs
     ) -> Any:
         """One call of the target, as the app made it."""
-        return self._run(wrapped, args, kwargs)
-
-    def _call(
-        self, wrapped: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Any:
-        context = get_current()
-        active = self._begin(context, args, kwargs, False) if self._wanted(context) else None
-        if active is None:
-            return wrapped(*args, **kwargs)
-        try:
-            value = active.step(wrapped, *args, **kwargs)
-        except BaseException as error:
-            active.fail(error)
-            raise
-        return active.returned(value)
-
-    def _lazy(
-        self, wrapped: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Any:
-        value = wrapped(*args, **kwargs)
-        context = get_current()
-        if self._wanted(context):
+        start = None
+        if self.on:
             with gate:
-                start = partial(self._begin, context, args, kwargs, True)
-                return proxy(value, start=start)
-        return value
+                start = self._prepare(instance, args, kwargs)
+        return self._drive(start, wrapped, args, kwargs)
 
-    def _part(
-        self, wrapped: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Any:
-        value = wrapped(*args, **kwargs)
+    # -- what part a target plays: how to begin, if this is wanted here -----------------------
+
+    def begins(self, instance: Any, args: Args, kwargs: Kwargs) -> Start | None:
+        """A call of its own, unless one surface of the library is built on this one."""
+        context = get_current()
+        if connected() is None or suppressed(context) or self._around(context) is not None:
+            return None
+        start = _stream if self._target.kind in ("lazy", "async_lazy") else begin
+        return partial(start, self._provider, context, self._request(instance, args, kwargs))
+
+    def opens(self, instance: Any, args: Args, kwargs: Kwargs) -> Start | None:
+        """A call that the app goes on with, or a part of the call around it."""
+        context = get_current()
+        if connected() is None or suppressed(context):
+            return None
+        around = self._around(context)
+        if around is not None:
+            return partial(Inside, around, context)
+        return partial(self._open, context, self._request(instance, args, kwargs))
+
+    def follows(self, instance: Any, args: Args, kwargs: Kwargs) -> Start | None:
+        """A step of an opened call."""
+        call = self._followed(instance, args, kwargs)
+        if call is None:
+            return None
+        return partial(Following, call, self._target.ends, instance, get_current())
+
+    def streams(self, instance: Any, args: Args, kwargs: Kwargs) -> Start | None:
+        """The answer of an opened call, piece by piece."""
+        call = self._followed(instance, args, kwargs)
+        return None if call is None else partial(_resume, call, instance)
+
+    def _around(self, context: Context) -> Active | None:
+        around = active_in(context)
+        ours = around is not None and around.provider is self._provider and around.running
+        return around if ours else None
+
+    def _request(self, instance: Any, args: Args, kwargs: Kwargs) -> Callable[[], Call]:
+        request = self._target.request
+        if request is None:
+            raise TypeError(f"{self._target.name} begins a call and has no request")
+        return partial(request, instance, args, kwargs)
+
+    def _open(self, context: Context, make: Callable[[], Call]) -> Opening | None:
+        call = begin(self._provider, context, make)
+        return None if call is None else Opening(call)
+
+    def _followed(self, instance: Any, args: Args, kwargs: Kwargs) -> Active | None:
+        if not inflight.any_open():
+            return None
+        subject = self._target.subject
+        if subject is None:
+            call = inflight.of(instance)
+        else:
+            call = inflight.named((self._provider.name, subject(instance, args, kwargs)))
+        nested = call is active_in(get_current())  # one step is made of others
+        return call if isinstance(call, Active) and not nested else None
+
+
+def _stream(provider: Provider, context: Context, make: Callable[[], Call]) -> Active | None:
+    call = begin(provider, context, make)
+    if call is not None:
         with gate:
-            active = get_current().get(_ACTIVE_KEY)
-            if isinstance(active, Active) and active.provider is self._provider:
-                self._provider.part(active.call, value)
-        return value
+            call.reads()
+    return call
 
-    def _wanted(self, context: Context) -> bool:
-        if _recorder is None or not self.on or suppressed(context):
-            return False
-        outer = context.get(_ACTIVE_KEY)  # one surface of a library built on another: one span
-        return not (isinstance(outer, Active) and outer.provider is self._provider)
 
-    def _begin(
-        self, base: Context, args: tuple[Any, ...], kwargs: Mapping[str, Any], streaming: bool
-    ) -> Active | None:
-        recorder = _recorder
-        with gate:
-            if recorder is not None:
-                call = self._provider.begin(args, kwargs, streaming=streaming)
-                return Active(self._provider, recorder, call, base)
+def _resume(call: Active, instance: Any) -> Active | None:
+    if not call.running:
         return None
+    call.part(instance)
+    with gate:
+        call.streams()
+    return call
 
 
-def _fill(call: Call, context: Context) -> None:
-    """Session and its like, from the keys that OpenInference keeps in the context."""
-    for key, name in CONTEXT_FIELDS:
-        value = context.get(key)
-        if value:
-            setattr(call, name, str(value))
-    tags = context.get("tag.tags")
-    if isinstance(tags, list | tuple):
-        call.tags = tuple(map(str, tags))
-    for key in CONTEXT_ATTRIBUTES:
-        if key in context:
-            call.attributes[key] = context[key]
+# -- what shape a target has: when it begins, and how it is stepped -------------------------------
+
+
+def _plain(start: Start | None, function: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+    steps: Ending | None = start() if start is not None else None
+    if steps is None:
+        return function(*args, **kwargs)
+    try:
+        value = within(steps.context, function, *args, **kwargs)
+    except BaseException as error:
+        steps.fail(error)
+        raise
+    return steps.returned(value)
+
+
+def _coroutine(
+    start: Start | None, function: Callable[..., Any], args: Args, kwargs: Kwargs
+) -> Any:
+    value = function(*args, **kwargs)
+    if start is not None:
+        with gate:
+            return Awaited(value, None, start)
+    return value
+
+
+def _generator(
+    start: Start | None, function: Callable[..., Any], args: Args, kwargs: Kwargs
+) -> Any:
+    value = function(*args, **kwargs)
+    if start is not None:
+        with gate:
+            return proxy(value, start=start)
+    return value
+
+
+def _async_generator(
+    start: Start | None, function: Callable[..., Any], args: Args, kwargs: Kwargs
+) -> Any:
+    value = function(*args, **kwargs)
+    if start is not None:
+        with gate:
+            return async_proxy(value, start=start)
+    return value
+
+
+_Drive = Callable[[Start | None, Callable[..., Any], Args, Kwargs], Any]
+
+_KINDS: dict[Kind, tuple[str, _Drive]] = {
+    "call": ("begins", _plain),
+    "async_call": ("begins", _coroutine),
+    "lazy": ("begins", _generator),
+    "async_lazy": ("begins", _async_generator),
+    "open": ("opens", _plain),
+    "async_open": ("opens", _coroutine),
+    "follow": ("follows", _plain),
+    "async_follow": ("follows", _coroutine),
+    "follow_lazy": ("streams", _generator),
+    "async_follow_lazy": ("streams", _async_generator),
+}

@@ -3,31 +3,34 @@
 A proxy has the whole surface of what it stands for (`wrapt.ObjectProxy`), steps it in the call's
 context, and tells the call about every item and every way to end. Nothing here belongs to a
 thread: a stream may be begun in one and finished in another.
+
+A context is made current by setting its variable and resetting it, for each step alone. That is
+what OpenTelemetry's ``attach`` and ``detach`` do at twice the cost.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Protocol
 
 import wrapt
+from opentelemetry import context as otel_context
 from opentelemetry.context import Context, attach, detach
 
 from llm_observe.tracing.gate import gate
 
 
-class Listener(Protocol):
-    """The call that a stream belongs to."""
+class Ending(Protocol):
+    """What is told how a function of the library went."""
 
-    def step(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Run the library's code in the call's context."""
+    @property
+    def context(self) -> Context:
+        """Current while the library's code runs."""
 
-    def item(self, item: Any) -> None:
-        """One item goes to the caller."""
-
-    def finish(self) -> None:
-        """The stream came to its end."""
+    def returned(self, value: Any) -> Any:
+        """The function came to its end; what its caller gets."""
 
     def fail(self, error: BaseException) -> None:
         """The library raised."""
@@ -39,62 +42,67 @@ class Listener(Protocol):
         """The caller dropped it."""
 
 
+class Listener(Ending, Protocol):
+    """What is told how a stream goes."""
+
+    @property
+    def take(self) -> Callable[[Any], object]:
+        """One item goes to the caller; read anew for each of them."""
+
+    def finish(self) -> None:
+        """The stream came to its end."""
+
+
+_variable = getattr(otel_context._RUNTIME_CONTEXT, "_current_context", None)
+enter: Callable[[Context], Token[Context]] = attach
+"""Make a context current."""
+_reset: Callable[[Token[Context]], object] = detach
+if isinstance(_variable, ContextVar):
+    enter, _reset = _variable.set, _variable.reset
+
+
+def leave(token: Token[Context]) -> None:
+    """Put back what was current before `enter`."""
+    try:
+        _reset(token)
+    except ValueError:  # the library's code went on in another context, where nothing was changed
+        return
+
+
 def within(context: Context, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Run a function with a context current, and put the former one back."""
-    token = attach(context)
+    token = enter(context)
     try:
         return function(*args, **kwargs)
     finally:
-        detach(token)
+        leave(token)
 
-
-Start = Callable[[], Listener | None]
 
 if TYPE_CHECKING:
-    _Proxy = wrapt.ObjectProxy[Any]
+    Proxy = wrapt.ObjectProxy[Any]
 else:
-    _Proxy = wrapt.ObjectProxy  # a type parameter exists only for checkers
+    Proxy = wrapt.ObjectProxy  # a type parameter exists only for checkers
 
 
-class Stream(_Proxy):
-    """An iterator of a call that has begun, or whose ``start`` is asked for it at the first step.
+class Stepped(Proxy):
+    """Something that is stepped, of a call that has begun or begins at the first step."""
 
-    A start that answers None makes the proxy only pass on.
-    """
-
-    def __init__(self, wrapped: Any, call: Listener | None, start: Start | None) -> None:
+    def __init__(self, wrapped: Any, call: Any, start: Callable[[], Any] | None) -> None:
         super().__init__(wrapped)
         self._self_call = call
         self._self_start = start
 
-    def __iter__(self) -> Any:
-        return self
-
-    def __next__(self) -> Any:
-        return self._self_step(None, next, self.__wrapped__)
-
-    def _self_step(
-        self, thrown: BaseException | None, function: Callable[..., Any], *args: Any
-    ) -> Any:
+    def _self_begin(self) -> Any:
+        """The call; begun now, if this is the first step. None: only pass on."""
         start, self._self_start = self._self_start, None
         if start is not None:
             self._self_call = start()
-        call = self._self_call
-        if call is None:
-            return function(*args)
-        try:
-            item = call.step(function, *args)
-        except StopIteration:
-            call.finish()
-            raise
-        except BaseException as error:
-            if error is thrown or isinstance(error, GeneratorExit):
-                call.abort()
-            else:
-                call.fail(error)
-            raise
-        call.item(item)
-        return item
+        return self._self_call
+
+    def _self_begun(self) -> Any:
+        """The call, if it has begun; if not, it never will: the library's code does not run."""
+        self._self_start = None
+        return self._self_call
 
     def __del__(self) -> None:
         if not sys.is_finalizing():
@@ -104,16 +112,77 @@ class Stream(_Proxy):
                     call.abandon()
 
 
+class Stream(Stepped):
+    """An iterator."""
+
+    def __init__(
+        self, wrapped: Any, call: Listener | None, start: Callable[[], Listener | None] | None
+    ) -> None:
+        super().__init__(wrapped, call, start)
+        self._self_next = wrapped.__next__
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:  # the path of every item: kept flat, each line of it is paid for
+        call = self._self_call or self._self_begin()
+        if call is None:
+            return self._self_next()
+        token = enter(call.context)
+        try:
+            item = self._self_next()
+        except BaseException as error:
+            leave(token)
+            end(call, error, None)
+            raise
+        leave(token)
+        try:
+            call.take(item)
+        except Exception as error:  # noqa: BLE001  # as `with gate`, at no cost where nothing is raised
+            gate.caught(error)
+        return item
+
+    def _self_step(
+        self, call: Listener | None, thrown: object, function: Callable[..., Any], *args: Any
+    ) -> Any:
+        if call is None:
+            return function(*args)
+        try:
+            item = within(call.context, function, *args)
+        except BaseException as error:
+            end(call, error, thrown)
+            raise
+        with gate:
+            call.take(item)
+        return item
+
+
+def end(call: Listener, error: BaseException, thrown: object) -> None:
+    """Tell the call how its stream ended."""
+    if isinstance(error, StopIteration | StopAsyncIteration):
+        call.finish()
+    else:
+        broken(call, error, thrown)
+
+
+def broken(call: Ending, error: BaseException, thrown: object) -> None:
+    """Tell the call who ended it: its caller, by what was thrown in, or the library by failing."""
+    if isinstance(error, GeneratorExit) or (thrown is not None and type(error) is type(thrown)):
+        call.abort()
+    else:
+        call.fail(error)
+
+
 class ClosingStream(Stream):
     """An iterator that can be closed."""
 
     def close(self) -> Any:
         """Close it; a call that had begun ends here."""
-        self._self_start, call = None, self._self_call
+        call = self._self_begun()
         if call is None:
             return self.__wrapped__.close()
         try:
-            return call.step(self.__wrapped__.close)
+            return within(call.context, self.__wrapped__.close)
         finally:
             call.abort()
 
@@ -123,15 +192,24 @@ class GeneratorStream(ClosingStream):
 
     def send(self, value: Any) -> Any:
         """Step it with a value."""
-        return self._self_step(None, self.__wrapped__.send, value)
+        call = self._self_call or self._self_begin()
+        return self._self_step(call, None, self.__wrapped__.send, value)
 
     def throw(self, *error: Any) -> Any:
         """Raise inside it; if the same error comes out, it is the caller's, not the library's."""
-        thrown = error[0] if error and isinstance(error[0], BaseException) else None
-        return self._self_step(thrown, self.__wrapped__.throw, *error)
+        return self._self_step(self._self_begun(), made(error), self.__wrapped__.throw, *error)
 
 
-def proxy(value: Any, *, call: Listener | None = None, start: Start | None = None) -> Stream:
+def made(error: tuple[Any, ...]) -> BaseException | None:
+    """The exception that the arguments of ``throw`` stand for."""
+    if error and isinstance(error[0], BaseException):
+        return error[0]
+    return error[1] if len(error) > 1 and isinstance(error[1], BaseException) else None
+
+
+def proxy(
+    value: Any, *, call: Listener | None = None, start: Callable[[], Listener | None] | None = None
+) -> Stream:
     """The proxy with just the methods that the iterator has."""
     if hasattr(value, "send") and hasattr(value, "throw"):
         return GeneratorStream(value, call, start)

@@ -48,6 +48,7 @@ class KeepingRecorder:
     def call(self) -> Call:
         """The only call, whose span was started and ended once."""
         assert (self.started, len(self.calls)) == (1, 1)
+        self.calls[0].settle()
         return self.calls[0]
 
 

@@ -1,3 +1,4 @@
+import time
 from typing import Any
 
 from hypothesis import given
@@ -8,8 +9,8 @@ from llm_observe.tracing.call import MAX_ITEMS, Call, Message, snapshot
 
 def test_times_run_on_one_clock() -> None:
     call = Call(provider="p", streaming=True)
-    call.add_chunk("a")
-    call.add_chunk("b")
+    call.received.append((time.perf_counter_ns(), "a"))
+    call.received.append((time.perf_counter_ns(), "b"))
     call.end_ns = call.now()
     times = [call.start_ns, *call.chunk_ns, call.end_ns]
     assert times == sorted(times)

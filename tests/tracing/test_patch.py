@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ class Toy:
 
     name = library = "toy"
     majors = (1,)
-    targets = (Target("toy", "ask", "call"),)
+    targets: tuple[Target, ...] = ()
 
     def __init__(self, broken: str = "") -> None:
         self.broken = broken
@@ -32,9 +33,9 @@ class Toy:
         if step == self.broken:
             raise RuntimeError("our own fault")
 
-    def begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, streaming: bool) -> Call:
+    def request(self, instance: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
         self._at("begin")
-        return Call(provider="toy", request_model="m", streaming=streaming)
+        return Call(provider="toy", request_model="m")
 
     def part(self, call: Call, value: Any) -> None:
         self._at("part")
@@ -47,9 +48,20 @@ class Toy:
         self._at("opened")
         call.streaming = True
 
-    def chunk(self, call: Call, item: Any) -> str | None:
-        self._at("chunk")
-        return str(item)
+    def reader(self, call: Call) -> Callable[[Any], object]:
+        def read(item: Any) -> None:
+            self._at("reader")
+            call.received.append((time.perf_counter_ns(), str(item)))
+
+        return read
+
+    def keys(self, call: Call) -> tuple[Hashable, ...]:
+        self._at("keys")
+        return (call.response_id,)
+
+    def over(self, call: Call) -> bool:
+        self._at("over")
+        return call.response_id == "done"
 
     def end(self, call: Call) -> None:
         self._at("end")
@@ -95,7 +107,8 @@ def recorder() -> Iterator[KeepingRecorder]:
 
 
 def wrapped(function: Any, kind: Any = "call", provider: Toy | None = None) -> Any:
-    return wrapt.FunctionWrapper(function, Patch(provider or Toy(), Target("toy", "ask", kind)))
+    toy = provider or Toy()
+    return wrapt.FunctionWrapper(function, Patch(toy, Target("toy", "ask", kind, toy.request)))
 
 
 def test_an_iterator_keeps_its_surface_and_gains_no_method(recorder: KeepingRecorder) -> None:
@@ -158,11 +171,11 @@ def test_one_surface_built_on_another_is_one_call(recorder: KeepingRecorder) -> 
 
 def test_a_part_belongs_to_the_call_around_it_only(recorder: KeepingRecorder) -> None:
     provider = Toy()
-    create = wrapped(lambda: "p-1", "part", provider)
-    assert create() == "p-1"
-    assert wrapped(lambda: create(), provider=provider)() == "p-1"
-    assert wrapped(lambda: create(), provider=Toy())() == "p-1"
-    assert [call.response_id for call in recorder.calls] == ["p-1", ""]
+    create = wrapped(lambda: "done", "open", provider)
+    assert create() == "done"
+    assert wrapped(lambda: create(), provider=provider)() == "done"
+    assert wrapped(lambda: create(), provider=Toy())() == "done"
+    assert [call.response_id for call in recorder.calls] == ["done", "done", "done", ""]
 
 
 def test_a_target_that_is_off_is_transparent(recorder: KeepingRecorder) -> None:
@@ -172,7 +185,7 @@ def test_a_target_that_is_off_is_transparent(recorder: KeepingRecorder) -> None:
     assert recorder.started == 0
 
 
-STEPS = ["begin", "part", "result", "opened", "chunk", "end"]
+STEPS = ["begin", "part", "result", "opened", "reader", "end"]
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -181,7 +194,7 @@ def test_a_providers_fault_costs_a_step_and_never_the_call(
 ) -> None:
     gate.reraise = False
     provider = Toy(step)
-    create = wrapped(lambda: "p-1", "part", provider)
+    create = wrapped(lambda: "p-1", "open", provider)
     before = gate.count
     assert wrapped(lambda: create(), provider=provider)() == "p-1"
     assert list(wrapped(lambda: Counting(2), provider=provider)()) == [1, 0]

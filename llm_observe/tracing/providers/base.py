@@ -43,7 +43,9 @@ library's own function, untouched.
 """
 
 Request = Callable[[Any, tuple[Any, ...], Mapping[str, Any]], Call]
+"""Makes the call from the instance, the arguments and the keyword arguments."""
 Subject = Callable[[Any, tuple[Any, ...], Mapping[str, Any]], Hashable]
+"""One of `Provider.keys`, from the same."""
 
 
 class Target(NamedTuple):
@@ -53,9 +55,10 @@ class Target(NamedTuple):
     name: str
     kind: Kind
     request: Request | None = None
-    """The call that begins, of (instance, args, kwargs); for all kinds but the follows."""
+    """The call that begins; for all kinds but the follows."""
     subject: Subject | None = None
-    """Which opened call this goes on with: one of its `Provider.keys`; for the follows."""
+    """Which opened call a follow goes on with, by the server's id among its arguments. None: that
+    of the object whose method it is."""
     ends: bool = False
     """A follow after which the call is over, whatever the server says: it was cancelled."""
 
@@ -64,9 +67,9 @@ class Provider(Protocol):
     """One client library.
 
     Order for one call: a target's ``request``; ``part`` any number of times; then ``result`` with
-    the whole answer, or ``opened``, ``reader`` and its function per item, or neither for a call
-    that stays open; ``end`` once, also after a failure or a break-off. ``keys`` and ``over`` are
-    asked after each ``part`` of a call that stays open, and after each follow.
+    the whole answer, or ``opened``, ``reader`` and its function per item (a lazy call begins with
+    ``reader``), or neither for a call that stays open; ``end`` once, also after a failure or a
+    break-off. After an open and after each follow come ``part``, ``over`` and, if not, ``keys``.
     """
 
     @property
@@ -87,7 +90,10 @@ class Provider(Protocol):
         """What to wrap; the module of the first is the one whose import is awaited."""
 
     def part(self, call: Call, value: Any) -> None:
-        """An object that the library made for the call: inside it, or for an open or a follow."""
+        """An object that the library made inside the call, or that an open or a follow returned.
+
+        Of a follow that returns None it is the object whose method that is.
+        """
 
     def result(self, call: Call, value: Any) -> None:
         """The answer, whole."""
@@ -104,10 +110,13 @@ class Provider(Protocol):
         """
 
     def keys(self, call: Call) -> tuple[Hashable, ...]:
-        """By what a follow finds this call: the id of the library's object, the server's id."""
+        """The server's ids, by which a ``subject`` finds an opened call."""
 
     def over(self, call: Call) -> bool:
         """Whether the answer of an opened call is there."""
 
     def end(self, call: Call) -> None:
-        """The call is over: read what the library's objects know by now."""
+        """The call is over: take what the library's objects know by now.
+
+        On the caller's thread, so what needs work goes into ``call.late``.
+        """

@@ -1,38 +1,114 @@
-"""Replicate's Python client, 1.x: ``run`` and ``stream``.
+"""Replicate's Python client, 1.x, on all its surfaces.
 
 ``Client.run`` and its like call the globals of ``replicate.client``, so wrapping those covers
-``replicate.run``, ``Client().run`` and names imported before we came. The prediction that a run
-makes inside is seen through ``create``, which is wrapped as a part; it carries the numbers.
+``replicate.run``, ``Client().run`` and names imported before we came. A low-level ``create`` opens
+a call that the prediction's methods go on with; inside a ``run`` or a ``stream`` it hands its
+prediction, which carries the numbers, to that call. ``get`` of a prediction that this process did
+not open, or no longer holds, is no call.
 
 The library is never imported here; its objects are read by attribute.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import partial
+from time import perf_counter_ns
 from typing import Any
 
 from llm_observe.tracing.call import Call
-from llm_observe.tracing.providers.base import Target
+from llm_observe.tracing.providers.base import Kind, Target
 from llm_observe.tracing.providers.replicate_answer import (
     TERMINAL,
     Handle,
-    complete,
     estimate,
     finish_reason,
+    kept,
     output_messages,
     piece_text,
     read_prediction,
+    received_text,
     stream_done,
 )
+from llm_observe.tracing.providers.replicate_fetch import fetch
 from llm_observe.tracing.providers.replicate_request import (
+    family_of,
     inputs,
     model_of,
     operation_of,
     server_of,
-    system_of,
+    taken,
+    version_of,
 )
+
+Args = tuple[Any, ...]
+Kwargs = Mapping[str, Any]
+
+
+def _run(sent_events: bool, instance: Any, args: Args, kwargs: Kwargs) -> Call:
+    """``run(client, ref, input=None, **params)``, and ``stream`` alike."""
+    client = _argument(args, kwargs, 0, "client")
+    given = _argument(args, kwargs, 2, "input")
+    return _call(client, *model_of(_argument(args, kwargs, 1, "ref")), given, sent_events)
+
+
+def _create(instance: Any, args: Args, kwargs: Kwargs) -> Call:
+    """``create(version, input)``, or ``create(model=…)``, or ``create(deployment=…)``."""
+    given = _argument(args, kwargs, 1, "input")
+    ref = kwargs.get("model") or kwargs.get("deployment")
+    if ref is not None:
+        return _call(instance._client, *model_of(ref), given)
+    version = version_of(_argument(args, kwargs, 0, "version"))
+    return _call(instance._client, "", version, given)
+
+
+def _create_of(name: str, instance: Any, args: Args, kwargs: Kwargs) -> Call:
+    """``create(model, input)`` or ``create(deployment, input)``."""
+    ref = _argument(args, kwargs, 0, name)
+    return _call(instance._client, *model_of(ref), _argument(args, kwargs, 1, "input"))
+
+
+def _create_here(instance: Any, args: Args, kwargs: Kwargs) -> Call:
+    """``deployment.predictions.create(input)``."""
+    ref = instance._deployment
+    return _call(instance._client, *model_of(ref), _argument(args, kwargs, 0, "input"))
+
+
+def _call(client: Any, model: str, version: str, given: Any, sent_events: bool = False) -> Call:
+    family, given, (host, port) = family_of(model), taken(given), server_of(client)
+    return Call(
+        provider="replicate",
+        system=family.system,
+        operation=operation_of(family, given),
+        request_model=model,
+        model_version=version,
+        server_address=host,
+        server_port=port,
+        streaming=sent_events,
+        inner=Handle(client, given, sent_events),
+    )
+
+
+def _id(instance: Any, args: Args, kwargs: Kwargs) -> Hashable:
+    return str(_argument(args, kwargs, 0, "id"))
+
+
+def _argument(args: Args, kwargs: Kwargs, index: int, name: str) -> Any:
+    return args[index] if len(args) > index else kwargs.get(name)
+
+
+def _twins(module: str, name: str, kind: Kind, **more: Any) -> tuple[Target, Target]:
+    """A method and its asynchronous form, ``async_…``."""
+    owner, dot, method = name.rpartition(".")
+    twin: Any = f"async_{kind}"
+    return (
+        Target(module, name, kind, **more),
+        Target(module, f"{owner}{dot}async_{method}", twin, **more),
+    )
+
+
+_PREDICTION, _MODEL = "replicate.prediction", "replicate.model"
+_DEPLOYMENT = "replicate.deployment"
 
 
 class Replicate:
@@ -42,76 +118,105 @@ class Replicate:
     library = "replicate"
     majors = (1,)
     targets = (
-        Target("replicate.client", "run", "call"),
-        Target("replicate.client", "stream", "lazy"),
-        Target("replicate.prediction", "Predictions.create", "part"),
-        Target("replicate.model", "ModelsPredictions.create", "part"),
+        *_twins("replicate.client", "run", "call", request=partial(_run, False)),
+        *_twins("replicate.client", "stream", "lazy", request=partial(_run, True)),
+        *_twins(_PREDICTION, "Predictions.create", "open", request=_create),
+        *_twins(_MODEL, "ModelsPredictions.create", "open", request=partial(_create_of, "model")),
+        *_twins(
+            _DEPLOYMENT,
+            "DeploymentsPredictions.create",
+            "open",
+            request=partial(_create_of, "deployment"),
+        ),
+        *_twins(_DEPLOYMENT, "DeploymentPredictions.create", "open", request=_create_here),
+        *_twins(_PREDICTION, "Predictions.get", "follow", subject=_id),
+        *_twins(_PREDICTION, "Predictions.cancel", "follow", subject=_id, ends=True),
+        *_twins(_PREDICTION, "Prediction.wait", "follow"),
+        *_twins(_PREDICTION, "Prediction.reload", "follow"),
+        *_twins(_PREDICTION, "Prediction.cancel", "follow", ends=True),
+        *_twins(_PREDICTION, "Prediction.stream", "follow_lazy"),
+        *_twins(_PREDICTION, "Prediction.output_iterator", "follow_lazy"),
     )
 
-    def begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, streaming: bool) -> Call:
-        """``run(client, ref, input=None, **params)``, and ``stream`` alike."""
-        client = _argument(args, kwargs, 0, "client")
-        model, version = model_of(_argument(args, kwargs, 1, "ref"))
-        given = _argument(args, kwargs, 2, "input")
-        given = given if isinstance(given, Mapping) else {}
-        host, port = server_of(client)
-        call = Call(
-            provider=self.name,
-            system=system_of(model),
-            operation=operation_of(model, given),
-            request_model=model,
-            model_version=version,
-            server_address=host,
-            server_port=port,
-            streaming=streaming,
-            inner=Handle(streaming),
-        )
-        call.input, call.parameters, call.extra_input = inputs(given)
-        return call
-
     def part(self, call: Call, value: Any) -> None:
-        """The prediction that the call made."""
-        if getattr(value, "id", None):
-            call.inner.prediction = value
-            call.response_id = str(value.id)
+        """The prediction that the call made, or read again."""
+        if getattr(value, "id", None) is None:
+            return
+        call.inner.prediction = value
+        call.response_id = str(value.id)
+        if not call.request_model:  # asked for by its version; the server knows whose that is
+            call.request_model = str(getattr(value, "model", "") or "")
+            family = family_of(call.request_model)
+            call.system = family.system
+            call.operation = operation_of(family, call.inner.given)
 
     def result(self, call: Call, value: Any) -> None:
         """What ``run`` returned: a text, a list of pieces, files, or anything else."""
-        call.output = output_messages(value)
-        call.inner.pieces = len(value) if isinstance(value, list) else 0
+        call.inner.output = kept(value)
 
     def opened(self, call: Call) -> None:
-        """``run`` returned an iterator: over a finished answer, or polling for one."""
+        """An iterator over a finished answer, or one that polls or streams."""
         prediction = call.inner.prediction
         call.streaming = getattr(prediction, "status", "") not in TERMINAL
         if not call.streaming:
             call.end_ns = call.now()  # how fast the caller reads is no latency of the model's
 
-    def chunk(self, call: Call, item: Any) -> str | None:
-        """A piece of ``run``'s iterator, or a server-sent event of ``stream``."""
-        event = getattr(item, "event", None)
-        if event is None:
-            return piece_text(item)
-        kind = getattr(event, "value", event)
-        if kind == "done":
-            stream_done(call.inner, item.data)
-        return piece_text(item.data) if kind == "output" else None
+    def reader(self, call: Call) -> Callable[[Any], object]:
+        """Keeps a piece of ``run``'s iterator as it is, and of an event its kind and its data."""
+        call.text_of = received_text
+        call.received = []
+        keep, clock = call.received.append, perf_counter_ns
+
+        def read(item: Any) -> None:
+            if type(item) is str:
+                keep((clock(), item))
+                return
+            try:
+                keep((clock(), (item.event, item.data)))
+            except AttributeError:  # a file, or any JSON
+                keep((clock(), piece_text(item)))
+
+        return read
+
+    def keys(self, call: Call) -> tuple[Hashable, ...]:
+        """The prediction's id."""
+        return (call.response_id,)
+
+    def over(self, call: Call) -> bool:
+        """Whether the prediction has come to an end."""
+        return getattr(call.inner.prediction, "status", "") in TERMINAL
 
     def end(self, call: Call) -> None:
-        """Tokens and times from the prediction, as far as it knows them by now."""
-        handle = call.inner
-        if handle.prediction is not None:
-            read_prediction(call, handle, vars(handle.prediction))
-            self._settle(call, handle)
-        estimate(call, handle)
-        call.finish_reason = finish_reason(call, handle)
-
-    def _settle(self, call: Call, handle: Handle) -> None:
-        if handle.sent_events:
-            call.completion = partial(complete, call, handle)
-        elif handle.status not in TERMINAL and not call.aborted:
-            call.streaming = False  # never polled: the iterator went over an answer that was there
+        """Keep what the prediction knows by now; it is read later."""
+        handle: Handle = call.inner
+        prediction, handle.prediction = handle.prediction, None
+        if prediction is not None:
+            handle.seen = dict(vars(prediction))
+            if handle.output is None and not call.received:
+                handle.output = kept(prediction.output)
+            if handle.sent_events or (call.received and type(call.received[0][1]) is tuple):
+                handle.sent_events = True
+                call.completion = partial(_complete, call, handle)
+        call.late = partial(_settle, call, handle)
 
 
-def _argument(args: tuple[Any, ...], kwargs: Mapping[str, Any], index: int, name: str) -> Any:
-    return args[index] if len(args) > index else kwargs.get(name)
+def _settle(call: Call, handle: Handle) -> None:
+    """Read what was asked and what came back."""
+    call.input, call.parameters, call.extra_input = inputs(handle.given)
+    call.output = output_messages(handle.output)
+    if handle.sent_events:
+        stream_done(call, handle)
+    if handle.seen:
+        read_prediction(call, handle, handle.seen)
+        handle.seen = {}
+        if not handle.sent_events and handle.status not in TERMINAL and not call.aborted:
+            call.streaming = False  # never polled: the iterator went over what was there
+    estimate(call, handle)
+    call.finish_reason = finish_reason(call, handle)
+
+
+def _complete(call: Call, handle: Handle) -> None:
+    """Fetch the prediction of a stream once more and read it; see `Call.completion`."""
+    call.completion = None
+    read_prediction(call, handle, fetch(handle.client, call.response_id))
+    call.finish_reason = finish_reason(call, handle)

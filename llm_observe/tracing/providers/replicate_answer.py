@@ -1,13 +1,12 @@
 """What Replicate answers: text or files, tokens, times, and why it ended.
 
-A stream's events carry no numbers, so one request after its end fetches them (`complete`), on a
-worker. Where they cannot be had, output tokens are counted from the pieces and marked so.
+A stream's events carry no numbers, so one request after its end fetches them, on a worker. Where
+they cannot be had, output tokens are counted from the pieces and marked so.
 """
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -16,25 +15,44 @@ from llm_observe.tracing.call import Call, Message, snapshot
 from llm_observe.tracing.providers.replicate_request import limit_of
 
 TERMINAL = frozenset({"succeeded", "failed", "canceled"})
-FETCH_TIMEOUT_S = 2.0
-FETCH_MAX_BYTES = 16 << 20
+LOGS_TAIL = 4096
+"""Characters of a failed prediction's logs that are kept: the end says why."""
 
 
 class Handle:
     """What belongs to one call on Replicate's side."""
 
-    __slots__ = ("pieces", "prediction", "reason", "sent_events", "status")
+    __slots__ = (
+        "client",
+        "given",
+        "output",
+        "prediction",
+        "reason",
+        "seen",
+        "sent_events",
+        "status",
+    )
 
-    def __init__(self, sent_events: bool) -> None:
+    def __init__(self, client: Any, given: dict[str, Any], sent_events: bool) -> None:
+        self.client, self.given = client, given
         self.sent_events = sent_events
         """The answer comes as server-sent events, not by polling."""
         self.prediction: Any = None
+        self.seen: dict[str, Any] = {}
+        """What the prediction knew when the call was over."""
+        self.output: Any = None
+        """The answer of a call that returned it."""
         self.status = ""
         """The prediction's status, as last seen."""
         self.reason = ""
         """Why the stream says it ended."""
-        self.pieces = 0
-        """Pieces of an answer that came whole."""
+
+
+def kept(value: Any) -> Any:
+    """An answer as it is now; what the caller does with it later does not reach it."""
+    if isinstance(value, list):
+        return [x if type(x) is str or _is_file(x) else snapshot(x) for x in value]
+    return value if isinstance(value, str) or _is_file(value) else snapshot(value)
 
 
 def output_messages(value: Any) -> list[Message]:
@@ -50,6 +68,14 @@ def output_messages(value: Any) -> list[Message]:
     return [Message("assistant", json.dumps(snapshot(value), ensure_ascii=False))]
 
 
+def received_text(item: Any) -> str | None:
+    """The text of a piece, or of a server-sent event, which is kept as its kind and its data."""
+    if not isinstance(item, tuple):
+        return piece_text(item)
+    kind, data = item
+    return piece_text(data) if getattr(kind, "value", kind) == "output" else None
+
+
 def piece_text(item: Any) -> str:
     """One piece of an answer. The client turns a piece that begins like a URL into a file."""
     if isinstance(item, str):
@@ -57,8 +83,11 @@ def piece_text(item: Any) -> str:
     return _short_uri(item.url) if _is_file(item) else json.dumps(snapshot(item))
 
 
-def stream_done(handle: Handle, data: Any) -> None:
+def stream_done(call: Call, handle: Handle) -> None:
     """Read a stream's ``done`` event: it holds a reason unless all went well."""
+    kind, data = call.received[-1][1] if call.received else (None, "")
+    if getattr(kind, "value", kind) != "done":
+        return
     try:
         body = json.loads(data)
     except (TypeError, ValueError):
@@ -84,17 +113,28 @@ def read_prediction(call: Call, handle: Handle, prediction: Mapping[str, Any]) -
     call.queue_ms = _between_ms(prediction, "created_at", "started_at", call.queue_ms)
     call.response_model = str(prediction.get("model") or call.response_model)
     call.model_version = str(prediction.get("version") or call.model_version)
+    if handle.status == "failed":
+        _failed(call, prediction)
+
+
+def _failed(call: Call, prediction: Mapping[str, Any]) -> None:
+    """The client raises this error from ``run``, and from nothing else."""
+    call.error_type = call.error_type or "ModelError"
+    call.error_message = call.error_message or str(prediction.get("error") or "")
+    call.logs = str(prediction.get("logs") or "")[-LOGS_TAIL:]
 
 
 def estimate(call: Call, handle: Handle) -> None:
     """Count output tokens from the pieces, where the server has not told them."""
-    pieces = len(call.chunks) or handle.pieces
+    pieces = len(call.chunks) or (len(handle.output) if isinstance(handle.output, list) else 0)
     if call.output_tokens is None and pieces and call.operation != "generate_content":
         call.output_tokens, call.tokens_estimated = pieces, True
 
 
 def finish_reason(call: Call, handle: Handle) -> str:
     """Why it ended. ``stop`` and ``length`` only where limit and true count are known."""
+    if handle.status == "canceled":
+        return handle.status
     if call.aborted or call.error_type:
         return "aborted" if call.aborted else "error"
     if handle.reason:
@@ -103,46 +143,6 @@ def finish_reason(call: Call, handle: Handle) -> str:
     if limit is not None and tokens is not None and not call.tokens_estimated:
         return "length" if tokens >= limit else "stop"
     return handle.status if handle.status in TERMINAL else ""
-
-
-def complete(call: Call, handle: Handle) -> None:
-    """Fetch the prediction of a stream once more and read it. For a worker; see `Call.completion`."""
-    call.completion = None
-    read_prediction(call, handle, fetch(handle.prediction))
-    call.finish_reason = finish_reason(call, handle)
-
-
-def fetch(prediction: Any) -> dict[str, Any]:
-    """One GET of the prediction through the client's own connections.
-
-    The client would retry for minutes; its retrying transport is left out here. The whole takes
-    at most some `FETCH_TIMEOUT_S`, whatever the server does.
-    """
-    client = prediction._client._client
-    request = client.build_request(
-        "GET", f"/v1/predictions/{prediction.id}", timeout=FETCH_TIMEOUT_S
-    )
-    transport = client._transport_for_url(request.url)
-    response = getattr(transport, "_wrapped_transport", transport).handle_request(request)
-    try:
-        response.request = request
-        if response.status_code != 200:
-            raise OSError(f"HTTP {response.status_code}")
-        body = json.loads(_bounded_body(response))
-    finally:
-        response.close()
-    if not isinstance(body, dict):
-        raise TypeError("a prediction that is no object")
-    return body
-
-
-def _bounded_body(response: Any) -> bytes:
-    deadline, body = time.monotonic() + FETCH_TIMEOUT_S, b""
-    for piece in response.iter_bytes():
-        body += piece
-        if len(body) > FETCH_MAX_BYTES or time.monotonic() > deadline:
-            raise OSError("the answer is too large or too slow")
-    return body
 
 
 def _is_file(item: Any) -> bool:

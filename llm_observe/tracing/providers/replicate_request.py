@@ -6,8 +6,9 @@ import json
 import os
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 from llm_observe.tracing.call import Call, Message, snapshot
 
@@ -45,25 +46,56 @@ def model_of(ref: Any) -> tuple[str, str]:
     owner, name = getattr(ref, "owner", None), getattr(ref, "name", None)
     if owner and name:
         return f"{owner}/{name}", str(getattr(ref, "version", None) or "")
-    return "", str(getattr(ref, "id", ""))
+    if isinstance(ref, tuple):
+        return "/".join(map(str, ref[:2])), ""
+    return "", version_of(ref)
+
+
+def version_of(ref: Any) -> str:
+    """A version's id, of a version or an id."""
+    return ref if isinstance(ref, str) else str(getattr(ref, "id", ""))
+
+
+class Family(NamedTuple):
+    """What a model's name says."""
+
+    system: str
+    """The family; else the owner, so that the required attribute is never made up."""
+    chats: bool
+    """It takes turns of a conversation, not a raw prompt."""
+    writes: bool
+    """It is a language model of a known family."""
 
 
 @lru_cache(maxsize=256)
-def system_of(model: str) -> str:
-    """The model's family; else its owner, so that the required attribute is never made up."""
-    lower = model.lower()
-    family = next((system for part, system in _SYSTEMS if part in lower), "")
-    return family or model.partition("/")[0] or "replicate"
-
-
-def operation_of(model: str, given: Mapping[str, Any]) -> str:
-    """The GenAI operation: chat, completion of a raw prompt, or something that is no text model."""
+def family_of(model: str) -> Family:
+    """What a model's name says."""
     name = model.lower()
-    if "messages" in given or "system_prompt" in given or any(p in name for p in _CHAT_NAMES):
+    system = next((system for part, system in _SYSTEMS if part in name), "")
+    chats = any(part in name for part in _CHAT_NAMES)
+    return Family(system or model.partition("/")[0] or "replicate", chats, bool(system))
+
+
+def operation_of(family: Family, given: Mapping[str, Any]) -> str:
+    """The GenAI operation: chat, completion of a raw prompt, or something that is no text model."""
+    if family.chats or "messages" in given or "system_prompt" in given:
         return "chat"
-    if not _LANGUAGE_PARAMETERS.isdisjoint(given) or any(part in name for part, _ in _SYSTEMS):
+    if family.writes or not _LANGUAGE_PARAMETERS.isdisjoint(given):
         return "text_completion"
     return "generate_content"
+
+
+_FIXED = frozenset({str, int, float, bool, type(None)})
+
+
+def taken(given: Any) -> dict[str, Any]:
+    """The inputs as they are now; what the caller changes later does not reach them."""
+    if not isinstance(given, Mapping):
+        return {}
+    return {
+        str(name): value if type(value) in _FIXED else snapshot(value)
+        for name, value in given.items()
+    }
 
 
 def inputs(given: Mapping[str, Any]) -> tuple[list[Message], dict[str, Any], dict[str, Any]]:
@@ -84,11 +116,21 @@ def inputs(given: Mapping[str, Any]) -> tuple[list[Message], dict[str, Any], dic
     return messages + _turns(given.get("messages")), parameters, content
 
 
+_servers: WeakKeyDictionary[Any, tuple[object, tuple[str, int | None]]] = WeakKeyDictionary()
+
+
 def server_of(client: Any) -> tuple[str, int | None]:
     """Host and port that the client talks to, without making it open anything."""
-    made = getattr(client, "_Client__client", None)
-    url = str(made.base_url) if made is not None else getattr(client, "_base_url", None)
-    return _host_and_port(url or os.environ.get("REPLICATE_BASE_URL") or _DEFAULT_SERVER)
+    made = getattr(client, "_Client__client", None) or getattr(
+        client, "_Client__async_client", None
+    )
+    url = getattr(client, "_base_url", None) if made is None else made.base_url
+    known = _servers.get(client)
+    if known is not None and known[0] is url and url is not None:
+        return known[1]
+    text = str(url or os.environ.get("REPLICATE_BASE_URL") or _DEFAULT_SERVER)
+    _servers[client] = url, _host_and_port(text)
+    return _servers[client][1]
 
 
 @lru_cache(maxsize=64)

