@@ -209,6 +209,7 @@ class ForeignRecorder:
             self._busy.pop(token, None)
 
     def _write(self, span: Span, call: Call) -> None:
+        call.settle()
         if span.is_recording():
             level, genai = self.settings.capture.level, self.settings.conventions.genai
             rendered = render(call, level, genai)
