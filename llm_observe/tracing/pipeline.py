@@ -23,6 +23,7 @@ from llm_observe.errors import Problem
 from llm_observe.settings.layers import active_destinations
 from llm_observe.settings.model import Settings
 from llm_observe.tracing.applying import Applied, stuck, tightened, untried
+from llm_observe.tracing import inflight
 from llm_observe.tracing.call import Call
 from llm_observe.tracing.export import late
 from llm_observe.tracing.export.bounds import Bounds, read_bounds
@@ -165,6 +166,7 @@ class Pipeline:
         """Flush within the time given, then end. What is left is dropped and counted."""
         if self._ended:
             return
+        inflight.end_all()
         self._ended = True
         atexit.unregister(self.shutdown)
         deadline = time.monotonic() + timeout_s

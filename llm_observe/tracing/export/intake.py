@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from opentelemetry.trace import Span
 
+from llm_observe.tracing import inflight
 from llm_observe.tracing.call import Call
 from llm_observe.tracing.export.bounds import Bounds
 from llm_observe.tracing.export.completions import Completions, Ticket
@@ -143,6 +144,7 @@ class Intake:
         if now >= self._watch_due:
             self._watch_due = now + _TICK_S
             self._delivery.watch(now)
+            inflight.sweep()
 
     def _next(self) -> Any:
         wake = min(self._metrics_due, self._completions.next_deadline())
