@@ -3,7 +3,8 @@
 * `FakeReplicate`: Replicate's HTTP API over an `Engine` (`ScriptedEngine`, `OpenAIEngine`), with
   `Fault`s told to happen.
 * `OTLPSink`: takes OTLP/HTTP, records every byte, and can hang, refuse, redirect or be slow.
-* `serve_in_thread`: puts either on a real loopback socket.
+* `OTLPGrpcSink`: the same over gRPC, with `serve_grpc` for a server.
+* `serve_in_thread`: puts an ASGI double on a real loopback socket.
 * `capture_spans`: what your code under test recorded, as finished spans.
 
 Needs the extra ``llm-observe[testing]``. Names are loaded when they are first used.
@@ -26,22 +27,25 @@ if TYPE_CHECKING:
     )
     from llm_observe.testing.faults import Fault
     from llm_observe.testing.openai_engine import OpenAIEngine
-    from llm_observe.testing.otlp import Answer, OTLPSink, ReceivedRequest
+    from llm_observe.testing.otlp import OTLPSink
+    from llm_observe.testing.otlp_grpc import OTLPGrpcSink, serve_grpc
+    from llm_observe.testing.otlp_ledger import Answer, ReceivedRequest
     from llm_observe.testing.replicate import FakeReplicate, ServerLimits
     from llm_observe.testing.serving import Served, serve_in_thread
     from llm_observe.testing.spans import CapturedSpans, capture_spans
 
 _HOMES = {
-    "Answer": "otlp",
+    "Answer": "otlp_ledger",
     "CapturedSpans": "spans",
     "Engine": "engines",
     "EngineError": "engines",
     "FakeReplicate": "replicate",
     "Fault": "faults",
     "GenerationRequest": "engines",
+    "OTLPGrpcSink": "otlp_grpc",
     "OTLPSink": "otlp",
     "OpenAIEngine": "openai_engine",
-    "ReceivedRequest": "otlp",
+    "ReceivedRequest": "otlp_ledger",
     "ScriptedEngine": "engines",
     "Served": "serving",
     "ServerLimits": "replicate",
@@ -49,6 +53,7 @@ _HOMES = {
     "Usage": "engines",
     "capture_spans": "spans",
     "scripted_tokens": "engines",
+    "serve_grpc": "otlp_grpc",
     "serve_in_thread": "serving",
 }
 
@@ -60,6 +65,7 @@ __all__ = [
     "FakeReplicate",
     "Fault",
     "GenerationRequest",
+    "OTLPGrpcSink",
     "OTLPSink",
     "OpenAIEngine",
     "ReceivedRequest",
@@ -70,6 +76,7 @@ __all__ = [
     "Usage",
     "capture_spans",
     "scripted_tokens",
+    "serve_grpc",
     "serve_in_thread",
 ]
 

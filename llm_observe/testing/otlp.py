@@ -13,83 +13,29 @@ Source: OTLP specification 1.x, "OTLP/HTTP" (paths, content type, status codes, 
 from __future__ import annotations
 
 import asyncio
-import threading
-import time
 import zlib
-from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
 
-from google.protobuf.message import DecodeError, Message
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-    ExportMetricsServiceResponse,
-)
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
-from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from llm_observe.testing.otlp_ledger import (
+    SUCCESS,
+    Answer,
+    Ledger,
+    ReceivedRequest,
+    decoded,
+    response,
+)
 from llm_observe.testing.requests import CutResponse, client_gone
 
-_Held = tuple[asyncio.AbstractEventLoop, asyncio.Event]
+__all__ = ["SUCCESS", "Answer", "OTLPSink", "ReceivedRequest"]
+
 _PROTOBUF = "application/x-protobuf"
-_SIGNALS: dict[str, tuple[type[Message], type[Message]]] = {
-    "/v1/traces": (ExportTraceServiceRequest, ExportTraceServiceResponse),
-    "/v1/metrics": (ExportMetricsServiceRequest, ExportMetricsServiceResponse),
-}
+_SIGNALS = {"/v1/traces": "traces", "/v1/metrics": "metrics"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """How a request is answered; the defaults are a success."""
-
-    status: int = 200
-    """HTTP status."""
-
-    retry_after_s: int | None = None
-    """``Retry-After``, in whole seconds."""
-
-    location: str | None = None
-    """``Location``, for a redirect."""
-
-    delay_s: float = 0.0
-    """Seconds before the answer."""
-
-    hang: bool = False
-    """No answer until `OTLPSink.release`, or until the client goes away."""
-
-    cut: bool = False
-    """Close the connection instead of answering."""
-
-
-SUCCESS = Answer()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceivedRequest:
-    """One request as it came."""
-
-    path: str
-    headers: Mapping[str, str]
-    """Names in lower case."""
-    raw: bytes
-    """The body as it was on the wire, compressed or not."""
-    body: bytes
-    """The body after decompression; the raw one where that failed."""
-    message: Message | None
-    """The decoded request; None when it is none."""
-    answer: Answer
-    """How it was answered."""
-
-
-class OTLPSink:
+class OTLPSink(Ledger):
     """An ASGI app that takes OTLP/HTTP traces and metrics (protobuf) and keeps them.
 
     Args:
@@ -100,98 +46,8 @@ class OTLPSink:
     """
 
     def __init__(self, *, limit: int = 10_000, most_bytes: int = 64 * 1024 * 1024) -> None:
+        super().__init__(limit)
         self._most_bytes = most_bytes
-        self._changed = threading.Condition()
-        self._requests: deque[ReceivedRequest] = deque(maxlen=limit)
-        self._count = 0
-        self._standing = SUCCESS
-        self._next: deque[Answer] = deque()
-        self._waiting: set[_Held] = set()
-        self._in_flight = 0
-
-    def answer_with(self, answer: Answer) -> None:
-        """Answer so from now on (after what `then` still holds)."""
-        self._standing = answer
-
-    def then(self, *answers: Answer) -> None:
-        """Answer the coming requests so, one each, before falling back to `answer_with`."""
-        self._next.extend(answers)
-
-    def release(self) -> None:
-        """Let all hanging requests be answered, with their status."""
-        with self._changed:
-            waiting = list(self._waiting)
-        for loop, event in waiting:
-            loop.call_soon_threadsafe(event.set)
-
-    @property
-    def count(self) -> int:
-        """Requests so far, hanging ones included."""
-        return self._count
-
-    @property
-    def in_flight(self) -> int:
-        """Requests that have come and are not answered yet."""
-        return self._in_flight
-
-    def requests(self, path: str | None = None) -> list[ReceivedRequest]:
-        """The requests so far, oldest first, all or of one path (``/v1/traces``)."""
-        with self._changed:
-            return [each for each in self._requests if path in (None, each.path)]
-
-    def spans(self) -> list[Span]:
-        """Every span of the requests that were answered with success."""
-        return [
-            span
-            for message in self._messages(ExportTraceServiceRequest)
-            for resource in message.resource_spans
-            for scope in resource.scope_spans
-            for span in scope.spans
-        ]
-
-    def metrics(self) -> list[Metric]:
-        """Every metric of the requests that were answered with success."""
-        return [
-            metric
-            for message in self._messages(ExportMetricsServiceRequest)
-            for resource in message.resource_metrics
-            for scope in resource.scope_metrics
-            for metric in scope.metrics
-        ]
-
-    def holds(self, text: str | bytes) -> bool:
-        """True when any request, answered or not, holds these bytes in body or headers."""
-        wanted = text.encode() if isinstance(text, str) else text
-        return any(
-            wanted in each.raw
-            or wanted in each.body
-            or any(wanted in value.encode() for value in each.headers.values())
-            for each in self.requests()
-        )
-
-    def clear(self) -> None:
-        """Forget the requests kept so far; `count` goes on."""
-        with self._changed:
-            self._requests.clear()
-
-    def wait_for(self, condition: Callable[[], bool], timeout_s: float = 30.0) -> bool:
-        """Wait until the condition holds, looked at after each request.
-
-        Returns:
-            Whether it came to hold within `timeout_s` seconds.
-        """
-        until = time.monotonic() + timeout_s
-        with self._changed:
-            while not (held := condition()) and (left := until - time.monotonic()) > 0:
-                self._changed.wait(min(0.1, left))
-            return held
-
-    def _messages(self, kind: type[Any]) -> list[Any]:
-        return [
-            each.message
-            for each in self.requests()
-            if isinstance(each.message, kind) and 200 <= each.answer.status < 300
-        ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection."""
@@ -211,65 +67,57 @@ class OTLPSink:
         raw = await _read(request, self._most_bytes)
         if raw is None:
             return PlainTextResponse("too large", 413)
-        received, held = self._record(request, raw)
-        try:
-            return await self._answered(request, received, held)
-        finally:
-            with self._changed:
-                self._in_flight -= 1
-                self._changed.notify_all()
+        free = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        received = self._request(request, raw)
+        with self._received(received, lambda: loop.call_soon_threadsafe(free.set)):
+            return await self._answered(request, received, free)
 
-    def _record(self, request: Request, raw: bytes) -> tuple[ReceivedRequest, _Held]:
-        answer = self._next.popleft() if self._next else self._standing
+    def _request(self, request: Request, raw: bytes) -> ReceivedRequest:
+        path = request.url.path
         body = _decompressed(raw, request.headers.get("content-encoding"), self._most_bytes)
-        received = ReceivedRequest(
-            path=request.url.path,
+        return ReceivedRequest(
+            signal=_SIGNALS[path],
+            path=path,
             headers=dict(request.headers),
             raw=raw,
             body=raw if body is None else body,
-            message=_decoded(request.url.path, body),
-            answer=answer,
+            message=decoded(_SIGNALS[path], body),
+            answer=self._next_answer(),
+            peer=":".join(map(str, request.client or ())),
         )
-        held = (asyncio.get_running_loop(), asyncio.Event())
-        with self._changed:
-            self._requests.append(received)
-            self._count += 1
-            self._in_flight += 1
-            if answer.hang:
-                self._waiting.add(held)
-            self._changed.notify_all()
-        return received, held
 
-    async def _answered(self, request: Request, received: ReceivedRequest, held: _Held) -> Response:
+    async def _answered(
+        self, request: Request, received: ReceivedRequest, free: asyncio.Event
+    ) -> Response:
         answer = received.answer
         await asyncio.sleep(answer.delay_s)
         if answer.hang:
-            await self._hang(request, held)
+            await _hang(request, free)
         if answer.cut:
             return CutResponse()
         if received.message is None and answer == SUCCESS:
             return PlainTextResponse("not an OTLP request", 400)
-        return _response(received.path, answer)
-
-    async def _hang(self, request: Request, held: _Held) -> None:
-        gone = asyncio.ensure_future(client_gone(request))
-        free = asyncio.ensure_future(held[1].wait())
-        try:
-            await asyncio.wait({gone, free}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            gone.cancel()
-            free.cancel()
-            with self._changed:
-                self._waiting.discard(held)
+        return _response(received.signal, answer)
 
 
-def _response(path: str, answer: Answer) -> Response:
+async def _hang(request: Request, free: asyncio.Event) -> None:
+    gone = asyncio.ensure_future(client_gone(request))
+    released = asyncio.ensure_future(free.wait())
+    try:
+        await asyncio.wait({gone, released}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        gone.cancel()
+        released.cancel()
+
+
+def _response(signal: str, answer: Answer) -> Response:
     headers = {
         "Retry-After": None if answer.retry_after_s is None else str(answer.retry_after_s),
         "Location": answer.location,
     }
     given = {key: value for key, value in headers.items() if value is not None}
-    body = _SIGNALS[path][1]().SerializeToString() if answer.status < 300 else b""
+    body = response(signal, answer) if answer.status < 300 else b""
     return Response(body, answer.status, given, media_type=_PROTOBUF)
 
 
@@ -295,14 +143,3 @@ def _decompressed(raw: bytes, encoding: str | None, most_bytes: int) -> bytes | 
     except zlib.error:
         return None
     return body if unpacker.eof else None
-
-
-def _decoded(path: str, body: bytes | None) -> Message | None:
-    if body is None:
-        return None
-    message = _SIGNALS[path][0]()
-    try:
-        message.ParseFromString(body)
-    except DecodeError:
-        return None
-    return message

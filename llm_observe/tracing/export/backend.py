@@ -2,26 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
 
 from opentelemetry.sdk.resources import Resource
 
 from llm_observe.conventions import NEWEST, GenAI
 from llm_observe.settings.model import CaptureLevel, Destination
-from llm_observe.tracing.export import otlp
+from llm_observe.tracing.export import late, otlp
 from llm_observe.tracing.export.exchange import Exchange
-from llm_observe.tracing.export.present import present
-from llm_observe.tracing.export.target import Signal, target_of
+from llm_observe.tracing.export.present import present_all
+from llm_observe.tracing.export.target import Signal
 from llm_observe.tracing.export.transport import Transport
 from llm_observe.tracing.export.verdict import Answer
 
+_GRPC = "llm_observe.tracing.export.grpc_transport"
+_VERBOSITY = "GRPC_VERBOSITY"
+
+
+class Sender(Protocol):
+    """A transport of OTLP requests."""
+
+    def post(
+        self,
+        destination: Destination,
+        signal: Signal,
+        body: bytes,
+        headers: Mapping[str, str],
+        exchange: Exchange,
+    ) -> Answer:
+        """Send a request; its answer or the reason why there is none. Never raises for the network."""
+
+    def close(self) -> None:
+        """Close idle connections."""
+
 
 class Backend:
-    """Belongs to one thread."""
+    """Belongs to one thread. Loads a transport when a destination wants it first."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._transport = Transport(environ)
+        self._environ = environ
+        self._senders: dict[str, Sender] = {}
 
     def pack(
         self,
@@ -38,7 +62,7 @@ class Backend:
         """
         if signal == "metrics":
             return b"".join(batch)
-        return otlp.traces([present(entry, level, resource, genai) for entry in batch])
+        return otlp.traces(present_all(batch, level, resource, genai))
 
     def post(
         self,
@@ -49,14 +73,7 @@ class Backend:
         exchange: Exchange,
     ) -> Answer:
         """Send a request; its answer or the reason why there is none."""
-        return self._transport.post(
-            target_of(destination).url(signal),
-            body,
-            headers,
-            compress=destination.compression == "gzip",
-            timeout_s=destination.timeout_s,
-            exchange=exchange,
-        )
+        return self._sender(destination.protocol).post(destination, signal, body, headers, exchange)
 
     def rejected(self, signal: Signal, answer: Answer) -> int:
         """What a successful answer refused all the same."""
@@ -68,4 +85,37 @@ class Backend:
 
     def close(self) -> None:
         """Close idle connections."""
-        self._transport.close()
+        for sender in self._senders.values():
+            sender.close()
+        self._senders.clear()
+
+    def _sender(self, protocol: str) -> Sender:
+        if protocol not in self._senders:
+            self.close()  # the destination has changed its protocol
+            self._senders[protocol] = _MAKERS[protocol](self._environ)
+        return self._senders[protocol]
+
+
+def _grpc(environ: Mapping[str, str]) -> Sender:
+    with _silently():
+        sender: Sender = late.load(_GRPC).GrpcTransport(environ)
+    return sender
+
+
+@contextmanager
+def _silently() -> Iterator[None]:
+    """gRPC writes notes to the application's standard error, unless told not to when it is loaded."""
+    if "grpc" in sys.modules or _VERBOSITY in os.environ:
+        yield
+        return
+    os.environ[_VERBOSITY] = "ERROR"
+    try:
+        yield
+    finally:
+        os.environ.pop(_VERBOSITY, None)
+
+
+_MAKERS: dict[str, Callable[[Mapping[str, str]], Sender]] = {
+    "http/protobuf": Transport,
+    "grpc": _grpc,
+}

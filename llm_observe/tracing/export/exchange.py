@@ -1,9 +1,7 @@
 """One request in flight, which another thread can end for good.
 
-Closing a socket is not enough: what the kernel has already taken would still be sent. An
-abort therefore sets the socket to forget (``SO_LINGER`` 0) and shuts it down, which wakes the
-sending thread; that thread closes it, and the kernel resets the connection and throws its
-buffer away.
+How is the wire's business: a socket (`SocketWire`) or a gRPC channel
+(`llm_observe.tracing.export.grpc_transport`).
 """
 
 from __future__ import annotations
@@ -13,6 +11,7 @@ import os
 import socket
 import struct
 import threading
+from typing import Protocol
 
 from llm_observe.settings.model import CaptureLevel, Destination
 
@@ -21,6 +20,40 @@ _FORGET = struct.pack("ii", 1, 0)
 
 class Aborted(ConnectionError):
     """The request was ended by our own side."""
+
+
+class Wire(Protocol):
+    """A connection that carries one request at a time."""
+
+    def forget(self) -> None:
+        """Send nothing more, and wake the thread that waits for the answer. Called by any thread."""
+
+    def close(self) -> None:
+        """Follows `forget`, on the thread that waited."""
+
+
+class SocketWire:
+    """A TCP connection, under TLS or not.
+
+    Closing a socket is not enough: what the kernel has already taken would still be sent. So the
+    socket is set to forget (``SO_LINGER`` 0) and shut down, which wakes the sending thread; that
+    thread closes it, and the kernel resets the connection and throws its buffer away.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+
+    def forget(self) -> None:
+        """Acts on the TCP socket even where it is a TLS one: no farewell is wanted."""
+        with contextlib.suppress(OSError):
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _FORGET)
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Only now is the kernel's buffer gone."""
+        with contextlib.suppress(OSError):
+            os.close(self._socket.detach())
 
 
 class Exchange:
@@ -34,7 +67,7 @@ class Exchange:
     ) -> None:
         self.level, self.destination, self.deadline = level, destination, deadline
         self._lock = threading.Lock()
-        self._socket: socket.socket | None = None
+        self._wire: Wire | None = None
         self._aborted = False
         self.expired = False
 
@@ -47,9 +80,9 @@ class Exchange:
     def harmless(self) -> bool:
         """Aborted before a byte was sent, and unable to send one any more."""
         with self._lock:
-            return self._aborted and self._socket is None
+            return self._aborted and self._wire is None
 
-    def opened(self, sock: socket.socket) -> None:
+    def opened(self, wire: Wire) -> None:
         """The connection is there; the next thing it carries is the request.
 
         Raises:
@@ -58,14 +91,14 @@ class Exchange:
         with self._lock:
             if self._aborted:
                 raise Aborted("aborted before it was sent")
-            self._socket = sock
+            self._wire = wire
 
     def abort(self) -> None:
         """End it: a blocked sender wakes up, and nothing more is sent."""
         with self._lock:
             self._aborted = True
-            if self._socket is not None:
-                _forget(self._socket)
+            if self._wire is not None:
+                self._wire.forget()
 
     def expire(self) -> None:
         """Abort because the deadline has passed: this is the destination's failure."""
@@ -73,17 +106,8 @@ class Exchange:
         self.abort()
 
     def close(self) -> None:
-        """After an aborted request, by its own thread: only now is the kernel's buffer gone."""
+        """After the request, by its own thread."""
         with self._lock:
-            sock, self._socket = self._socket, None
-        if sock is not None and self._aborted:
-            with contextlib.suppress(OSError):
-                os.close(sock.detach())
-
-
-def _forget(sock: socket.socket) -> None:
-    """Acts on the TCP socket even where ``sock`` is a TLS one: no farewell is wanted."""
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _FORGET)
-    with contextlib.suppress(OSError):
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+            wire, self._wire = self._wire, None
+        if wire is not None and self._aborted:
+            wire.close()

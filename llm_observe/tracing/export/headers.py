@@ -11,16 +11,36 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote
+
+from llm_observe.settings.model import Destination
 
 MAX_FILE_BYTES = 64 * 1024
 """Largest file that is read for a header."""
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_OWN = frozenset(
-    {"content-type", "content-encoding", "content-length", "host", "transfer-encoding"}
-)
-"""Headers that the transport writes itself."""
+
+class Names(NamedTuple):
+    """The header names that a protocol lets a user set."""
+
+    allowed: re.Pattern[str]
+    reserved: re.Pattern[str]
+    expected: str
+
+
+_NAMES: dict[str, Names] = {
+    "http/protobuf": Names(
+        re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"),
+        re.compile(r"content-(type|encoding|length)|host|transfer-encoding"),
+        "a header name that may be set",
+    ),
+    # gRPC over HTTP2, "Custom-Metadata"; names in -bin hold bytes, which a reference cannot name.
+    "grpc": Names(
+        re.compile(r"[0-9A-Za-z_.-]+"),
+        re.compile(r"grpc-.*|.*-bin|content-type|te|user-agent|host"),
+        "a name that gRPC metadata may have",
+    ),
+}
 
 
 class HeaderError(ValueError):
@@ -34,28 +54,28 @@ class HeaderError(ValueError):
         return f"header {self.header}: found {self.found}, expected {self.expected}"
 
 
-def resolve(references: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
-    """Header names (lower case) to values.
+def resolve(destination: Destination, environ: Mapping[str, str]) -> dict[str, str]:
+    """The destination's header names (lower case; gRPC's metadata) to values.
 
     Raises:
-        HeaderError: The first reference that cannot be read, or a name or value that no HTTP
-            header may have.
+        HeaderError: The first reference that cannot be read, or a name or value that the
+            destination's protocol does not have.
     """
-    return dict(_resolved(references, environ))
+    return dict(_resolved(destination, environ))
 
 
-def _resolved(
-    references: Mapping[str, str], environ: Mapping[str, str]
-) -> Iterator[tuple[str, str]]:
-    for header, reference in references.items():
-        if not _TOKEN.fullmatch(header) or header.lower() in _OWN:
-            raise HeaderError(header, "this name", "a header name that may be set")
+def _resolved(destination: Destination, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    names = _NAMES[destination.protocol]
+    for header, reference in destination.headers.items():
+        lower = header.lower()
+        if not names.allowed.fullmatch(lower) or names.reserved.fullmatch(lower):
+            raise HeaderError(header, "this name", names.expected)
         value = _read(header, reference, environ)
         if not value or not value.isprintable() or not value.isascii():
             raise HeaderError(
                 header, f"an unusable value in {_where(reference)}", "printable ASCII text"
             )
-        yield header.lower(), value
+        yield lower, value
 
 
 def _read(header: str, reference: str, environ: Mapping[str, str]) -> str:

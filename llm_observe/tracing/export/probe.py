@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from llm_observe.tracing.export.backend import Backend
 
 _BACKEND = "llm_observe.tracing.export.backend"
-_THROTTLED = 429
 
 
 def probe_all(
@@ -73,14 +72,14 @@ class _Probe:
 
     def _run(self, deadline: float) -> None:
         try:
-            headers = resolve(self._destination.headers, self._environ)
+            headers = resolve(self._destination, self._environ)
         except HeaderError as error:
             path = join_path(("destinations", self._name, "headers", error.header))
             self._problem = Problem(path, error.found, error.expected)
             return
         with quiet():
             answer = self._ask(headers, deadline)
-        if not (answer.succeeded or answer.status == _THROTTLED):
+        if not (answer.succeeded or answer.throttled):
             self._problem = self._unreachable(explain(answer))
 
     def _ask(self, headers: Mapping[str, str], deadline: float) -> Answer:

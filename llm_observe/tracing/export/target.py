@@ -1,18 +1,24 @@
-"""Where a destination's signals go: its two URLs."""
+"""Where a destination's signals go: its two URLs. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import urlsplit
 
 from llm_observe.settings.model import Destination
 
 Signal = Literal["traces", "metrics"]
 
+GRPC_PORT = 4317
+"""The port of OTLP over gRPC, where the endpoint names none."""
+
+_PATHS: dict[Signal, str] = {"traces": "/v1/traces", "metrics": "/v1/metrics"}
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The full URL per signal (OTLP/HTTP, "OTLP/HTTP Request")."""
+    """The full URL per signal (OTLP/HTTP, "OTLP/HTTP Request"). gRPC has one for all."""
 
     traces: str
     metrics: str
@@ -23,6 +29,22 @@ class Target:
 
 
 def target_of(destination: Destination) -> Target:
-    """A base URL gets the signal's path; a URL that names the traces path is taken as it is."""
-    base = destination.endpoint.rstrip("/").removesuffix("/v1/traces").rstrip("/")
-    return Target(f"{base}/v1/traces", f"{base}/v1/metrics")
+    """Where this destination's requests go.
+
+    HTTP: a base URL gets the signal's path; a URL that names the path of either signal is taken
+    as it is. gRPC: the URL with its port.
+    """
+    if destination.protocol == "grpc":
+        url = _with_port(destination.endpoint.rstrip("/"))
+        return Target(url, url)
+    base = destination.endpoint.rstrip("/")
+    for path in _PATHS.values():
+        base = base.removesuffix(path).rstrip("/")
+    return Target(base + _PATHS["traces"], base + _PATHS["metrics"])
+
+
+def _with_port(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.port is not None:
+        return url
+    return parts._replace(netloc=f"{parts.netloc.rstrip(':')}:{GRPC_PORT}").geturl()

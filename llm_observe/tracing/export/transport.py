@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import ssl
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -30,7 +29,10 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from llm_observe.tracing.export.exchange import Exchange
+from llm_observe.settings.model import Destination
+from llm_observe.tracing.export.exchange import Exchange, SocketWire
+from llm_observe.tracing.export.target import Signal, target_of
+from llm_observe.tracing.export.tls import certificates, system_has_store
 from llm_observe.tracing.export.verdict import Answer
 
 MAX_ANSWER_BYTES = 64 * 1024
@@ -49,7 +51,7 @@ class _Watched:
         if connection.sock is None:
             connection.connect()
         sock = connection.sock  # TLS inside TLS (an https proxy) is wrapped once more
-        _ACTIVE.exchange.opened(getattr(sock, "socket", sock))
+        _ACTIVE.exchange.opened(SocketWire(getattr(sock, "socket", sock)))
         super().request(*args, **kwargs)  # type: ignore[misc]  # mixed into urllib3's connections
 
 
@@ -78,27 +80,27 @@ class Transport:
 
     def post(
         self,
-        url: str,
+        destination: Destination,
+        signal: Signal,
         body: bytes,
         headers: Mapping[str, str],
-        *,
-        compress: bool,
-        timeout_s: float,
         exchange: Exchange,
     ) -> Answer:
         """Send one OTLP request and read its answer; never raises for what the network does.
 
-        ``timeout_s`` bounds connecting and each wait for bytes; the whole is bounded by
-        whoever watches the exchange's deadline.
+        The destination's time limit bounds connecting and each wait for bytes; the whole is
+        bounded by whoever watches the exchange's deadline.
         """
         sent = {**_CONTENT, **headers}
-        if compress and body:
+        if destination.compression == "gzip" and body:
             body, sent["content-encoding"] = gzip.compress(body, 4), "gzip"
         _ACTIVE.exchange = exchange
         try:
-            return self._exchange(url, body, sent, timeout_s)
+            url = target_of(destination).url(signal)
+            return self._exchange(url, body, sent, destination.timeout_s)
         except (HTTPError, OSError, ValueError) as error:
-            return Answer(0, "aborted" if exchange.aborted else _reason(error, timeout_s))
+            reason = _reason(error, destination.timeout_s)
+            return Answer(0, "aborted" if exchange.aborted else reason)
         finally:
             _ACTIVE.exchange = None
             exchange.close()
@@ -179,20 +181,14 @@ def _proxy_for(url: str) -> str:
 
 def _tls(environ: Mapping[str, str]) -> dict[str, Any]:
     """Verified always; CA and client certificate as the OpenTelemetry variables name them."""
-    prefix = "OTEL_EXPORTER_OTLP_"
-    authorities = environ.get(f"{prefix}CERTIFICATE") or _default_authorities()
+    named = certificates(environ)
+    usual = None if system_has_store() else certifi.where()
     found = {
-        "ca_certs": authorities,
-        "cert_file": environ.get(f"{prefix}CLIENT_CERTIFICATE"),
-        "key_file": environ.get(f"{prefix}CLIENT_KEY"),
+        "ca_certs": named.authorities or usual,
+        "cert_file": named.certificate,
+        "key_file": named.key,
     }
     return {"cert_reqs": "CERT_REQUIRED", **{key: value for key, value in found.items() if value}}
-
-
-def _default_authorities() -> str | None:
-    """None where the system has a store of its own."""
-    system = ssl.get_default_verify_paths()
-    return None if system.cafile or system.capath else certifi.where()
 
 
 _REASONS: tuple[tuple[type[Exception], str], ...] = (

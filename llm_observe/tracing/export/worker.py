@@ -252,7 +252,7 @@ class DestinationWorker:
         self, job: Job, body: bytes, level: CaptureLevel, backend: Backend, shift: int
     ) -> None:
         try:
-            headers = resolve(job.destination.headers, self._environ)
+            headers = resolve(job.destination, self._environ)
         except HeaderError as error:
             self._settle(job, Answer(0, str(error)), 0, None, shift)
             return
@@ -291,7 +291,7 @@ class DestinationWorker:
             self._changed.notify_all()
 
     def _conclude(self, job: Job, answer: Answer, rejected: int, exchange: Exchange | None) -> None:
-        if exchange is not None and exchange.expired and not answer.status:
+        if exchange is not None and exchange.expired and not answer.answered:
             answer = Answer(0, f"no answer within {job.destination.timeout_s:g} s")
         items = len(job.batch)
         verdict = job.line.settle(answer, items, rejected, time.monotonic())

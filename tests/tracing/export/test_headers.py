@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_observe.tracing.export.headers import HeaderError, resolve
+from llm_observe.settings.model import Destination
+from llm_observe.tracing.export import headers
+from llm_observe.tracing.export.headers import HeaderError
 
 SECRET = "s3cr3t-value"
+
+
+def resolve(
+    references: Mapping[str, str], environ: Mapping[str, str], protocol: Any = "http/protobuf"
+) -> dict[str, str]:
+    return headers.resolve(Destination(headers=references, protocol=protocol), environ)
 
 
 def test_a_variable_is_read_when_it_is_needed() -> None:
@@ -63,6 +73,20 @@ def test_what_cannot_be_a_header_is_an_error_that_names_the_header(
         resolve({header: reference}, environ)
     assert caught.value.header == header
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["grpc-timeout", "trace-bin", "te", "User-Agent", "a!b", "content-type", "a b"]
+)
+def test_names_that_grpc_keeps_for_itself_or_does_not_know_are_refused(name: str) -> None:
+    with pytest.raises(HeaderError) as caught:
+        resolve({name: "env:GOOD"}, {"GOOD": SECRET}, "grpc")
+    assert caught.value.header == name
+
+
+def test_grpc_gets_lower_case_names(tmp_path: Path) -> None:
+    found = resolve({"X-Api_Key.1": "env:GOOD"}, {"GOOD": SECRET}, "grpc")
+    assert found == {"x-api_key.1": SECRET}
 
 
 def test_a_large_file_is_not_read_whole(tmp_path: Path) -> None:

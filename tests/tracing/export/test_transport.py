@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from llm_observe.settings.model import CaptureLevel
+from llm_observe.settings.model import CaptureLevel, Destination
 from llm_observe.tracing.export.exchange import Aborted, Exchange
 from llm_observe.tracing.export.transport import Transport
 from llm_observe.tracing.export.verdict import Answer
@@ -50,9 +50,8 @@ def secure() -> Iterator[Sink]:
 def post(
     transport: Transport, url: str, body: bytes = b"body", x: Exchange | None = None
 ) -> Answer:
-    return transport.post(
-        f"{url}/v1/x", body, {}, compress=False, timeout_s=5.0, exchange=x or exchange()
-    )
+    destination = Destination(endpoint=url, compression="none", timeout_s=5.0)
+    return transport.post(destination, "traces", body, {}, x or exchange())
 
 
 def test_an_unknown_authority_is_refused(secure: Sink, transport: Transport) -> None:
@@ -118,7 +117,7 @@ def end_while_hanging(sink: Sink, transport: Transport) -> Answer:
     under_way, answers = exchange(), list[Answer]()
     thread = threading.Thread(target=lambda: answers.append(post(transport, sink.url, x=under_way)))
     thread.start()
-    sink.wait(1, "/v1/x")
+    sink.wait(1, "/v1/traces")
     under_way.abort()
     thread.join(PATIENCE_S)
     (answer,) = answers
@@ -146,7 +145,7 @@ def test_an_exchange_that_was_aborted_accepts_no_socket() -> None:
 def test_a_redirect_is_an_answer_like_any_other(sink: Sink, transport: Transport) -> None:
     sink.reply = Reply(307, {"location": f"{sink.url}/elsewhere"})
     assert post(transport, sink.url).status == 307
-    assert [request.path for request in sink.requests] == ["/v1/x"]
+    assert [request.path for request in sink.requests] == ["/v1/traces"]
 
 
 def test_a_connection_that_the_server_closed_is_replaced(sink: Sink, transport: Transport) -> None:
@@ -173,6 +172,6 @@ def test_a_proxy_named_by_the_environment_is_used_but_never_for_loopback(
     monkeypatch.delenv("no_proxy", raising=False)
     assert post(transport, "http://collector.invalid").status == 200
     (seen,) = sink.requests
-    assert seen.path == "http://collector.invalid/v1/x"
+    assert seen.path == "http://collector.invalid/v1/traces"
     assert post(transport, sink.url).status == 200
-    assert sink.requests[1].path == "/v1/x"
+    assert sink.requests[1].path == "/v1/traces"

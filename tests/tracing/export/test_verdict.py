@@ -61,3 +61,47 @@ def test_explanations_name_the_status_and_never_the_body() -> None:
     assert explain(Answer(302)) == "HTTP 302 Found, a redirect, which is not followed"
     assert explain(Answer(799)) == "HTTP 799"
     assert explain(Answer(0, "connection failed: connection refused")).endswith("refused")
+
+
+@pytest.mark.parametrize(
+    ("code", "verdict"),
+    [
+        ("OK", Verdict.ACCEPTED),
+        ("CANCELLED", Verdict.RETRY),
+        ("DEADLINE_EXCEEDED", Verdict.RETRY),
+        ("ABORTED", Verdict.RETRY),
+        ("OUT_OF_RANGE", Verdict.RETRY),
+        ("UNAVAILABLE", Verdict.RETRY),
+        ("DATA_LOSS", Verdict.RETRY),
+        ("RESOURCE_EXHAUSTED", Verdict.SPLIT),
+        ("UNAUTHENTICATED", Verdict.RETRY),
+        ("PERMISSION_DENIED", Verdict.RETRY),
+        ("NOT_FOUND", Verdict.RETRY),
+        ("UNIMPLEMENTED", Verdict.RETRY),
+        ("UNKNOWN", Verdict.ROTATE),
+        ("INTERNAL", Verdict.ROTATE),
+        ("INVALID_ARGUMENT", Verdict.DROP),
+        ("ALREADY_EXISTS", Verdict.DROP),
+        ("FAILED_PRECONDITION", Verdict.DROP),
+    ],
+)
+def test_each_grpc_code_has_its_meaning_for_spans(code: str, verdict: Verdict) -> None:
+    assert judge(Answer(0, code=code), "traces", 10) is verdict
+
+
+def test_exhausted_resources_are_waited_for_only_if_a_time_is_given() -> None:
+    """OTLP/gRPC, "Throttling"."""
+    throttled = Answer(0, code="RESOURCE_EXHAUSTED", retry_after_s=2.0)
+    assert throttled.throttled
+    assert judge(throttled, "traces", 10) is Verdict.RETRY
+    assert judge(Answer(0, code="RESOURCE_EXHAUSTED"), "traces", 1) is Verdict.DROP
+
+
+def test_a_grpc_destination_without_metrics_says_so() -> None:
+    assert judge(Answer(0, code="UNIMPLEMENTED"), "metrics", 1) is Verdict.UNSUPPORTED
+
+
+def test_grpc_codes_are_named_with_our_own_reason() -> None:
+    assert explain(Answer(0, code="UNAUTHENTICATED")) == "gRPC UNAUTHENTICATED"
+    refused = Answer(0, "connection refused", code="UNAVAILABLE")
+    assert explain(refused) == "gRPC UNAVAILABLE: connection refused"
