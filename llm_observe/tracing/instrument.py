@@ -6,6 +6,7 @@ app, and what is absent costs nothing.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import sys
@@ -43,16 +44,22 @@ class InstrumentorInfo:
 
 @dataclass(slots=True)
 class _Entry:
-    """What was done for one provider."""
+    """What was done for one library."""
 
-    provider: Provider
+    providers: tuple[Provider, ...]
+    """One for each of its major versions."""
     hooked: bool = False
     state: str = "off"
     reason: str = ""
     undo: list[tuple[Any, str, Any, Any, Patch]] = field(default_factory=list)
 
 
-_entries = {provider.name: _Entry(provider) for provider in PROVIDERS}
+def _by_name() -> dict[str, _Entry]:
+    names = dict.fromkeys(provider.name for provider in PROVIDERS)
+    return {name: _Entry(tuple(p for p in PROVIDERS if p.name == name)) for name in names}
+
+
+_entries = _by_name()
 _lock = threading.RLock()  # an import hook may fire inside install()
 
 
@@ -85,38 +92,42 @@ def installed() -> tuple[InstrumentorInfo, ...]:
 
 
 def _hook(entry: _Entry) -> None:
-    module = entry.provider.targets[0].module
-    if not entry.hooked:
-        entry.hooked = True
-        wrapt.register_post_import_hook(partial(_imported, entry), module)  # at once if imported
-    elif module in sys.modules:
-        _imported(entry, sys.modules[module])
+    first, entry.hooked = not entry.hooked, True
+    for provider in entry.providers:
+        module = provider.targets[0].module
+        if first:  # calls at once if the module is there
+            wrapt.register_post_import_hook(partial(_imported, entry, provider), module)
+        elif module in sys.modules:
+            _imported(entry, provider, sys.modules[module])
 
 
-def _imported(entry: _Entry, module: ModuleType) -> None:
+def _imported(entry: _Entry, provider: Provider, module: ModuleType) -> None:
     """The library is there. Runs inside the app's import: nothing may come out of it."""
     with _lock:
-        if entry.state != "waiting":
+        version = _version(provider.library)
+        meant_for_another = not _fits(provider, version) and _fitting(entry, version)
+        if entry.state != "waiting" or meant_for_another:
             return
         try:
-            entry.state, entry.reason = _objection(entry.provider) or _wrap_all(entry)
+            entry.state, entry.reason = _objection(entry, provider) or _wrap_all(entry, provider)
         except Exception as error:  # noqa: BLE001  # the app's import must succeed
             gate.report(error)
             entry.state, entry.reason = "failed", f"{type(error).__name__}: {error}"
 
 
-def _objection(provider: Provider) -> tuple[str, str] | None:
+def _objection(entry: _Entry, provider: Provider) -> tuple[str, str] | None:
     version = _version(provider.library)
     if not _fits(provider, version):
-        return "unsupported", _unsupported(provider, version)
+        return "unsupported", _unsupported(entry, version)
     rival = _rival(provider)
     return ("conflict", f"{rival} already records these calls") if rival else None
 
 
-def _wrap_all(entry: _Entry) -> tuple[str, str]:
+def _wrap_all(entry: _Entry, provider: Provider) -> tuple[str, str]:
     try:
-        for target in entry.provider.targets:
-            entry.undo.append(_wrap(entry.provider, target))
+        for target in provider.targets:
+            with contextlib.suppress(*((AttributeError, ImportError) if target.optional else ())):
+                entry.undo.append(_wrap(provider, target))
     except (AttributeError, ImportError) as error:
         while entry.undo:
             _unwrap(*entry.undo.pop())
@@ -139,21 +150,26 @@ def _unwrap(parent: Any, attribute: str, original: Any, wrapper: Any, patch: Pat
 
 
 def _info(entry: _Entry) -> InstrumentorInfo:
-    provider, state, reason = entry.provider, entry.state, entry.reason
-    version = _version(provider.library)
+    state, reason = entry.state, entry.reason
+    version = _version(entry.providers[0].library)
+    provider = _fitting(entry, version) or entry.providers[0]
     if state == "waiting":
-        state, reason = _waiting(provider, version)
+        state, reason = _waiting(entry, version)
     elif state == "active" and (rival := _rival(provider)):
         reason = f"{rival} is active too: calls may be recorded twice"
     return InstrumentorInfo(provider.name, provider.library, version, state, reason)
 
 
-def _waiting(provider: Provider, version: str) -> tuple[str, str]:
+def _waiting(entry: _Entry, version: str) -> tuple[str, str]:
     if not version:
-        return "absent", f"{provider.library} is not installed"
-    if not _fits(provider, version):
-        return "unsupported", _unsupported(provider, version)
+        return "absent", f"{entry.providers[0].library} is not installed"
+    if _fitting(entry, version) is None:
+        return "unsupported", _unsupported(entry, version)
     return "waiting", "not imported yet"
+
+
+def _fitting(entry: _Entry, version: str) -> Provider | None:
+    return next((provider for provider in entry.providers if _fits(provider, version)), None)
 
 
 def _fits(provider: Provider, version: str) -> bool:
@@ -161,9 +177,9 @@ def _fits(provider: Provider, version: str) -> bool:
     return not version or (major.isdigit() and int(major) in provider.majors)
 
 
-def _unsupported(provider: Provider, version: str) -> str:
-    wanted = " or ".join(f"{major}.x" for major in provider.majors)
-    return f"{provider.library} {version} is installed, {wanted} is supported"
+def _unsupported(entry: _Entry, version: str) -> str:
+    wanted = " or ".join(f"{m}.x" for provider in entry.providers for m in provider.majors)
+    return f"{entry.providers[0].library} {version} is installed, {wanted} is supported"
 
 
 def _version(library: str) -> str:

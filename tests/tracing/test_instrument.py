@@ -1,8 +1,9 @@
 import importlib
+import inspect
 import subprocess
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from typing import Any
 
@@ -11,17 +12,28 @@ import wrapt
 
 from llm_observe.tracing import instrument
 from llm_observe.tracing.instrument import InstrumentorInfo
+from llm_observe.tracing.providers.base import Target
+from llm_observe.tracing.providers.replicate import Replicate
 
 CLIENT: Any = importlib.import_module("replicate.client")
-PREDICTIONS: Any = importlib.import_module("replicate.prediction").Predictions
 MODELS: Any = importlib.import_module("replicate.model").ModelsPredictions
+TARGETS = Replicate.targets
 
 
 def present() -> tuple[Any, ...]:
-    return CLIENT.run, CLIENT.stream, PREDICTIONS.create, MODELS.create
+    return tuple(wrapt.resolve_path(target.module, target.name)[2] for target in TARGETS)
 
 
 ORIGINALS = present()
+STREAM: Any = importlib.import_module("replicate.stream")
+QUESTIONS: tuple[Callable[[Any], Any], ...] = (
+    inspect.iscoroutinefunction,
+    inspect.isasyncgenfunction,
+    inspect.isgeneratorfunction,
+    inspect.isfunction,
+    inspect.signature,
+    lambda function: (function.__name__, function.__qualname__, function.__doc__),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -103,10 +115,10 @@ def test_an_absent_library_is_said_to_be_absent(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_another_major_version_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(instrument, "_version", lambda library: "2.0.0b4")
+    monkeypatch.setattr(instrument, "_version", lambda library: "0.34.2")
     instrument.install()
     assert only().state == "unsupported"
-    assert only().reason == "replicate 2.0.0b4 is installed, 1.x is supported"
+    assert only().reason.startswith("replicate 0.34.2 is installed, 1.x")
     assert present() == ORIGINALS
 
 
@@ -143,4 +155,63 @@ def test_a_library_without_the_expected_names_is_left_whole(
         instrument.install()
         assert only().state == "unsupported"
         assert CLIENT.run is ORIGINALS[0]
-        assert PREDICTIONS.create is ORIGINALS[2]
+    assert present() == ORIGINALS
+
+
+def test_functions_keep_their_kind_and_signature() -> None:
+    instrument.install()
+    for after, before in zip(present(), ORIGINALS, strict=True):
+        for question in QUESTIONS:
+            assert question(after) == question(before), before
+    client: Any = CLIENT.Client("token")
+    assert inspect.iscoroutinefunction(client.predictions.async_create)
+    assert inspect.iscoroutinefunction(client.models.predictions.async_create)
+    assert not inspect.iscoroutinefunction(client.predictions.create)
+    assert client.predictions.create.__self__._client is client
+
+
+def test_kinds_fit_the_functions() -> None:
+    for target, function in zip(TARGETS, ORIGINALS, strict=True):
+        asynchronous, lazy = target.kind.startswith("async_"), target.kind.endswith("lazy")
+        assert inspect.iscoroutinefunction(function) == (asynchronous and not lazy), target
+        assert inspect.isasyncgenfunction(function) == (asynchronous and lazy), target
+        assert inspect.isgeneratorfunction(function) == (lazy and not asynchronous), target
+
+
+class Newer(Replicate):
+    majors = (2,)
+    targets = (Target("replicate.stream", "stream", "lazy"), Target("gone", "x", "call"))
+
+
+def both(monkeypatch: pytest.MonkeyPatch, version: str, newer: type = Newer) -> None:
+    entry = instrument._Entry((Replicate(), newer()))
+    monkeypatch.setattr(instrument, "_entries", {"replicate": entry})
+    monkeypatch.setattr(instrument, "_version", lambda library: version)
+    instrument.install()
+
+
+def test_of_two_major_versions_the_one_that_is_installed_is_wrapped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    both(monkeypatch, "1.0.7")
+    assert only().state == "active"
+    assert CLIENT.run is not ORIGINALS[0]
+    instrument.uninstall()
+
+
+def test_a_name_that_only_some_versions_have_may_be_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lenient(Newer):
+        targets = (Newer.targets[0], Target("gone", "x", "call", optional=True))
+
+    both(monkeypatch, "2.0.0", Lenient)
+    assert only().state == "active"
+    assert CLIENT.run is ORIGINALS[0]
+    instrument.uninstall()
+    both(monkeypatch, "2.0.0", Newer)
+    assert (only().state, only().version) == ("unsupported", "2.0.0")
+    assert STREAM.stream is ORIGINALS[2]
+
+
+def test_a_version_that_nobody_knows_is_unsupported(monkeypatch: pytest.MonkeyPatch) -> None:
+    both(monkeypatch, "3.0")
+    assert only().reason == "replicate 3.0 is installed, 1.x or 2.x is supported"

@@ -61,6 +61,8 @@ class Target(NamedTuple):
     of the object whose method it is."""
     ends: bool = False
     """A follow after which the call is over, whatever the server says: it was cancelled."""
+    optional: bool = False
+    """Not all supported versions of the library have it."""
 
 
 class Provider(Protocol):

@@ -117,7 +117,7 @@ class Replicate:
     name = "replicate"
     library = "replicate"
     majors = (1,)
-    targets = (
+    targets: tuple[Target, ...] = (
         *_twins("replicate.client", "run", "call", request=partial(_run, False)),
         *_twins("replicate.client", "stream", "lazy", request=partial(_run, True)),
         *_twins(_PREDICTION, "Predictions.create", "open", request=_create),
