@@ -40,7 +40,7 @@ from opentelemetry.trace import (
     get_tracer,
 )
 
-from llm_observe.conventions import CONTEXT_ATTRIBUTES, CONTEXT_FIELDS, Kind, kind_of
+from llm_observe.conventions import CONTEXT_ATTRIBUTES, CONTEXT_FIELDS, Kind, kind_of, renamed
 from llm_observe.policy.capture import Verdict, verdict
 from llm_observe.settings.model import CaptureLevel, Settings
 from llm_observe.tracing.call import Call, start_attributes
@@ -92,6 +92,7 @@ class ForeignRecorder:
         self._ender = _Ender(self._end, ended)
         self._busy: dict[object, None] = {}
         self._over = self._at_exit = False
+        self._born_ns = 0  # in a forked child: what had begun by then is its parent's to end
         self._build()
 
     @property
@@ -127,8 +128,10 @@ class ForeignRecorder:
 
     def finish(self, span: Span, call: Call) -> None:
         """End the span, here or on the worker, and count the call."""
-        if span is INVALID_SPAN:
+        if span is INVALID_SPAN or call.start_ns < self._born_ns:
             return
+        if call.end_ns is None:
+            call.end_ns = call.now()
         if self._over or not (call.completion or call.aborted):
             self._end(span, call)
         self._intake.put(Entry(span, call))  # type: ignore[arg-type]  # any span: `_Ender` reads it
@@ -169,8 +172,8 @@ class ForeignRecorder:
         self._intake.stop(deadline)
 
     def after_fork_in_child(self) -> None:
-        """Start over in a forked child; what waited is the parent's to end."""
-        self._busy = {}
+        """Start over in a forked child; what waited or is under way is the parent's to end."""
+        self._born_ns, self._busy = time.time_ns(), {}
         self._build()
 
     # -- inside -------------------------------------------------------------------------------
@@ -180,7 +183,7 @@ class ForeignRecorder:
             call.name,
             context,
             kind=SpanKind.CLIENT,
-            attributes=start_attributes(call),
+            attributes=renamed(start_attributes(call), self.settings.conventions.genai),
             start_time=call.start_ns,
             record_exception=False,
             set_status_on_exception=False,
@@ -204,7 +207,8 @@ class ForeignRecorder:
         try:
             with gate:
                 self._write(span, call)
-            span.end(call.end_ns)
+            with gate:  # a processor of the app's own may raise, and the call counts all the same
+                span.end(call.end_ns)
         finally:
             self._busy.pop(token, None)
 

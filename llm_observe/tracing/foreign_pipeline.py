@@ -72,7 +72,7 @@ class ForeignPipeline:
         self._own.config_hash = self._recorder.config_hash = value
 
     def start(self, call: Call, context: Context | None = None) -> Span:
-        """Start the call's span on the app's provider."""
+        """Start the call's span on the app's provider, as a child of the context's."""
         return self._recorder.start(call, context)
 
     def finish(self, span: Span, call: Call) -> None:
@@ -121,11 +121,19 @@ class ForeignPipeline:
         self._recorder.shutdown(timeout_s / 2)
         self._own.shutdown(max(0.0, deadline - time.monotonic()))
 
-    def after_fork_in_child(self, resource: Resource) -> None:
-        """Start over in a forked child."""
+    def rename(self, resource: Resource) -> None:
+        """Describe this process anew to our own destinations; the provider's resource is its own."""
+        self._own.rename(resource)
+
+    def after_fork_in_child(
+        self, resource: Resource, settings: Settings | None = None, config_hash: str = ""
+    ) -> None:
+        """Start over in a forked child, as `Pipeline.after_fork_in_child` does."""
         self._applying = threading.Lock()
-        self._own.after_fork_in_child(resource)
+        self._own.after_fork_in_child(resource, settings, config_hash)
         self._recorder.after_fork_in_child()
+        self._recorder.settings = self._own.settings
+        self._recorder.config_hash = self._own.config_hash
         self._asleep = True
 
     def _pass_on(self, span: Span, call: Call) -> None:
