@@ -17,7 +17,14 @@ SPAN_COLUMNS: dict[str, str] = {
     "duration_ms": "(s.end_ns - s.start_ns) / 1e6",
     "error": "s.error",
 }
-SPAN_COLUMNS |= {name: f"s.{name}" for name in SPAN_FIELDS if name not in SPAN_COLUMNS}
+SPAN_COLUMNS |= {
+    name: f"s.{name}" for name in SPAN_FIELDS if name not in (*SPAN_COLUMNS, "feedback")
+}
+SPAN_COLUMNS["scores"] = (
+    "(SELECT json_group_object(name, said) FROM (SELECT name, coalesce(avg(value), max(label)) said"
+    " FROM scores c WHERE c.trace_id = s.trace_id AND c.span_id = s.span_id AND latest = 1"
+    " GROUP BY name))"
+)
 DEFAULT = tuple(SPAN_COLUMNS)
 """All that need no payload."""
 

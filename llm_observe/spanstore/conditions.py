@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from llm_observe.spanstore.model import SpanFilter, TraceFilter
+from llm_observe.spanstore.model import ScoreFilter, SpanFilter, TraceFilter
 from llm_observe.spanstore.schema import MODEL, SERVICE
 
 _Term = tuple[str, tuple[Any, ...]]
@@ -60,6 +60,12 @@ def span_conditions(where: SpanFilter) -> Conditions:
     return Conditions("spans s", (), list(_span_terms(where)))
 
 
+def score_conditions(where: ScoreFilter) -> Conditions:
+    """Which scores, of those that count; ``t`` is the trace that was judged, where it is here."""
+    source = "scores c LEFT JOIN traces t ON t.trace_id = c.trace_id"
+    return Conditions(source, (), list(_score_terms(where)))
+
+
 _HAS_FACET = (
     "EXISTS (SELECT 1 FROM trace_facets f WHERE f.kind = ? AND f.value = ?"
     " AND f.start_ns = t.start_ns AND f.trace_id = t.trace_id)"
@@ -67,12 +73,50 @@ _HAS_FACET = (
 
 
 def _trace_terms(where: TraceFilter, position: str) -> Iterator[_Term]:
+    yield "t.feedback = 0", ()
+    scored = list(_scored(where))
+    if scored:
+        terms = " AND ".join(["latest = 1", *(term for term, _ in scored)])
+        values = tuple(value for _, given in scored for value in given)
+        yield f"t.trace_id IN (SELECT trace_id FROM scores WHERE {terms})", values  # noqa: S608  # ours
     yield from _equal(where, "t", ("session", "user", "config_hash"))
     if where.error is not None:
         yield f"t.error = {int(where.error)}", ()
     if where.min_duration_ms is not None:
         yield "t.duration_ns >= ?", (_ns(where.min_duration_ms, 1e6),)
     yield from _between(where, position)
+
+
+def _scored(where: TraceFilter) -> Iterator[_Term]:
+    if where.score:
+        yield "name = ?", (where.score,)
+    if where.score_label:
+        yield "label = ?", (where.score_label,)
+    yield from _range("value", where.score_min, where.score_max)
+
+
+def _score_terms(where: ScoreFilter) -> Iterator[_Term]:
+    yield "c.latest = 1", ()
+    for column in ("name", "annotator", "label"):
+        if getattr(where, column):
+            yield f"c.{column} = ?", (getattr(where, column),)
+    for column in ("service", "model", "user", "config_hash"):
+        if getattr(where, column):
+            yield f"t.{column} = ?", (getattr(where, column),)
+    if where.session:
+        yield "(c.session = ? OR t.session = ?)", (where.session, where.session)
+    if where.trace_id:
+        yield "c.trace_id = ?", (trace_key(where.trace_id),)
+    yield from _range("c.value", where.value_min, where.value_max)
+    since, until = where.since, where.until
+    yield from _range("c.time_ns", *(None if x is None else _ns(x, 1e9) for x in (since, until)))
+
+
+def _range(column: str, least: float | None, most: float | None) -> Iterator[_Term]:
+    if least is not None:
+        yield f"{column} >= ?", (least,)
+    if most is not None:
+        yield f"{column} <= ?", (most,)
 
 
 def _span_terms(where: SpanFilter) -> Iterator[_Term]:

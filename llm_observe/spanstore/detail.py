@@ -7,7 +7,7 @@ from typing import Any, Literal
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
 
-from llm_observe.spanstore import content, wire
+from llm_observe.spanstore import content, feedback, wire
 from llm_observe.spanstore.model import Span, SpanEvent, SpanLink, Timing
 from llm_observe.spanstore.otlp import content_attributes, span_columns
 
@@ -43,6 +43,7 @@ def read_span(payload: bytes, trace_start_ns: int = 0) -> Span:
         scope=scope_spans.scope.name,
         resource=resource,
         attributes=attributes,
+        feedback=feedback.carries(span, attributes),
         timing=timing(_duration_ms(span), found["queue_ms"], found["ttft_ms"], found),
         **_identity(span, trace_start_ns),
         **_content(span, attributes),
@@ -60,11 +61,13 @@ def timing(
 
 
 def search_texts(payload: bytes) -> list[str]:
-    """What a text search looks at: names, captured content, error and status texts."""
+    """What a text search looks at: names, captured content, reasons of scores, error texts."""
     span = ResourceSpans.FromString(payload).scope_spans[0].spans[0]
-    shown = content_attributes(span, wire.attributes(span.attributes))
+    attributes = wire.attributes(span.attributes)
+    shown = content_attributes(span, attributes)
     messages = content.input_messages(shown) + content.output_messages(shown)
     texts = [span.name, span.status.message, *(message.content for message in messages)]
+    texts += feedback.explanations(span, attributes)
     for event in span.events:
         if event.name == "exception":
             values = wire.attributes(event.attributes)

@@ -44,6 +44,27 @@ class UnknownColumn(StoreError, ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class ScoreRow:
+    """One result that a span carries, about itself or the span it links to.
+
+    ``number`` is its place among the results of its carrier. ``scope`` says whether the span, its
+    whole trace or the session was judged; ``annotator`` is ``HUMAN``, ``LLM``, ``CODE`` or another.
+    """
+
+    number: int
+    trace_id: bytes
+    span_id: bytes
+    scope: str
+    name: str
+    value: float | None
+    label: str
+    annotator: str
+    identifier: str
+    session: str
+    time_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class SpanRow:
     """One span as it is written: promoted columns, and everything in ``payload``.
 
@@ -82,6 +103,9 @@ class SpanRow:
     config_hash: str = ""
     input_preview: str = ""
     output_preview: str = ""
+    feedback: bool = False
+    """It only carries ``scores`` about another span."""
+    scores: tuple[ScoreRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +190,33 @@ class TraceFilter:
     until: float | None = None
     min_duration_ms: float | None = None
     config_hash: str = ""
+    score: str = ""
+    """Name of a score that the trace, or anything in it, has got; with it, or alone:"""
+    score_min: float | None = None
+    score_max: float | None = None
+    score_label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreFilter:
+    """Which scores; ``since`` and ``until`` bound when they were given, in unix seconds.
+
+    Service, model, session, user and settings are those of the trace that was judged.
+    """
+
+    name: str = ""
+    annotator: str = ""
+    label: str = ""
+    value_min: float | None = None
+    value_max: float | None = None
+    service: str = ""
+    model: str = ""
+    session: str = ""
+    user: str = ""
+    config_hash: str = ""
+    trace_id: str = ""
+    since: float | None = None
+    until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +270,60 @@ class Page(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
+class ScoreMean:
+    """What a trace got under one name: the mean of all that count, and the newest one's label."""
+
+    name: str
+    value: float | None
+    label: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One score of a span. Of those by one judge on one thing the ``latest`` counts.
+
+    ``explanation`` is empty where the capture level kept none. The carrier is the span that
+    brought the score.
+    """
+
+    name: str
+    value: float | None
+    label: str
+    explanation: str
+    annotator: str
+    identifier: str
+    scope: str
+    session: str
+    time: float
+    latest: bool
+    trace_id: str
+    span_id: str
+    carrier_trace_id: str
+    carrier_span_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreLine:
+    """One score that counts, with what its trace was."""
+
+    time: float
+    name: str
+    value: float | None
+    label: str
+    annotator: str
+    identifier: str
+    scope: str
+    trace_id: str
+    span_id: str
+    session: str
+    user: str
+    service: str
+    model: str
+    config_hash: str
+
+
+@dataclass(frozen=True, slots=True)
 class TraceSummary:
     """One line of the traces list.
 
@@ -253,6 +358,7 @@ class TraceSummary:
     config_hash: str
     input_preview: str
     output_preview: str
+    scores: tuple[ScoreMean, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,6 +446,10 @@ class Span:
     resource: Attributes
     events: tuple[SpanEvent, ...] = ()
     links: tuple[SpanLink, ...] = ()
+    feedback: bool = False
+    """It only carries scores about another span."""
+    scores: tuple[Score, ...] = ()
+    """What was said about this span, newest first, what counts before what no longer does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,6 +498,8 @@ class Facets:
     models: tuple[str, ...] = ()
     sessions: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
+    scores: tuple[str, ...] = ()
+    """Names of scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,6 +539,11 @@ class Reading(Protocol):
         cursor: str | None = None,
     ) -> Page[dict[str, Any]]:
         """Rows for data frames, newest first."""
+
+    def scores(
+        self, where: ScoreFilter = ..., limit: int = 1000, cursor: str | None = None
+    ) -> Page[ScoreLine]:
+        """What was judged, newest first; of several by one judge the latest."""
 
     def series(self, query: SeriesQuery) -> list[Series]:
         """From metrics, so true whatever the sampling."""

@@ -13,7 +13,7 @@ from typing import Any
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
 
-from llm_observe.spanstore import content, promote, wire
+from llm_observe.spanstore import content, feedback, promote, wire
 from llm_observe.spanstore.model import Batch, MalformedTelemetry, MetricRow, SpanRow
 from llm_observe.spanstore.points import read_points
 
@@ -139,6 +139,7 @@ def _row(span: SpanMessage, origin: _Origin) -> SpanRow:
     attributes = wire.attributes(span.attributes)
     shown = content_attributes(span, attributes) if span.events else attributes
     prompt, answer = content.input_messages(shown), content.output_messages(shown)
+    scores = feedback.read_scores(span, attributes)
     return SpanRow(
         trace_id=span.trace_id,
         span_id=span.span_id,
@@ -152,6 +153,8 @@ def _row(span: SpanMessage, origin: _Origin) -> SpanRow:
         payload=origin.payload(span),
         input_preview=promote.preview(prompt[-1].content if prompt else ""),
         output_preview=promote.preview(answer[0].content if answer else ""),
+        feedback=bool(scores) and len(span.links) == 1,
+        scores=scores,
         **span_columns(span, attributes),
     )
 

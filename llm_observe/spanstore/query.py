@@ -20,6 +20,8 @@ from llm_observe.spanstore.conditions import trace_key
 from llm_observe.spanstore.model import (
     Facets,
     Page,
+    ScoreFilter,
+    ScoreLine,
     Series,
     SeriesQuery,
     SessionSummary,
@@ -29,13 +31,14 @@ from llm_observe.spanstore.model import (
     TraceFilter,
     TraceSummary,
 )
+from llm_observe.spanstore.scoring import list_scores
 from llm_observe.spanstore.series import read_series
 from llm_observe.spanstore.spanquery import list_spans, spans_of
 from llm_observe.spanstore.tracequery import list_traces
 
 MAX_LIMIT = 10_000
 _KEPT_CONNECTIONS = 8
-_ALL_TRACES, _ALL_SPANS = TraceFilter(), SpanFilter()
+_ALL_TRACES, _ALL_SPANS, _ALL_SCORES = TraceFilter(), SpanFilter(), ScoreFilter()
 _FACET_VALUES = 200
 _TICK = 2_000  # virtual machine instructions between two looks at the clock
 _FACET_VALUES_SQL = """
@@ -48,13 +51,22 @@ WITH RECURSIVE found(value, number) AS (
 )
 SELECT value FROM found WHERE value IS NOT NULL AND value <> ''
 """
+_SCORE_NAMES_SQL = """
+WITH RECURSIVE found(name, number) AS (
+    SELECT (SELECT min(name) FROM scores WHERE latest = 1), 1
+    UNION ALL
+    SELECT (SELECT min(name) FROM scores WHERE latest = 1 AND name > found.name), number + 1
+    FROM found WHERE found.name IS NOT NULL AND number < ?
+)
+SELECT name FROM found WHERE name IS NOT NULL
+"""
 _SESSIONS_SQL = """
 SELECT s.session, s.user, s.service, s.first_ns, s.last_ns,
        count(t.id), total(t.error), sum(t.tokens_total)
 FROM (
     SELECT * FROM sessions WHERE (:service = '' OR service = :service)
     AND (last_ns, session) < (:last_ns, :session) ORDER BY last_ns DESC, session DESC LIMIT :limit
-) s LEFT JOIN traces t ON t.session = s.session AND t.session <> ''
+) s LEFT JOIN traces t ON t.session = s.session AND t.session <> '' AND t.feedback = 0
 GROUP BY s.session ORDER BY s.last_ns DESC, s.session DESC
 """
 
@@ -107,6 +119,14 @@ class SpanReader:
         with self._connection() as db:
             return list_spans(db, where, columns, _limit(limit), after)
 
+    def scores(
+        self, where: ScoreFilter = _ALL_SCORES, limit: int = 1000, cursor: str | None = None
+    ) -> Page[ScoreLine]:
+        """What was judged, newest first; of several scores by one judge on one thing the latest."""
+        after = cursors.decode(cursor)
+        with self._connection() as db:
+            return list_scores(db, where, _limit(limit), after)
+
     def series(self, query: SeriesQuery) -> list[Series]:
         """A chart's lines, from metrics: true whatever the sampling.
 
@@ -124,8 +144,11 @@ class SpanReader:
                 "SELECT session, user FROM sessions ORDER BY last_ns DESC, session DESC LIMIT ?",
                 (_FACET_VALUES,),
             ).fetchall()
+            scores = tuple(name for (name,) in db.execute(_SCORE_NAMES_SQL, (_FACET_VALUES,)))
         users = dict.fromkeys(user for _, user in newest if user)
-        return Facets(services, models, tuple(session for session, _ in newest), tuple(users))
+        return Facets(
+            services, models, tuple(session for session, _ in newest), tuple(users), scores
+        )
 
     def sessions(
         self, service: str = "", limit: int = 50, cursor: str | None = None

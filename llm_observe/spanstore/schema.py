@@ -45,6 +45,7 @@ SPAN_FIELDS = (
     "finish_reason",
     "capture_level",
     "config_hash",
+    "feedback",
 )
 """Columns of ``spans`` that a row brings, in the order of writing."""
 
@@ -127,7 +128,26 @@ CREATE TABLE streams (
 CREATE INDEX streams_time ON streams (time_ns);
 """
 
-MIGRATIONS: tuple[str, ...] = (_TABLES,)
+_SCORES = """
+ALTER TABLE spans ADD COLUMN feedback INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE traces ADD COLUMN feedback INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE scores (
+    id INTEGER PRIMARY KEY,
+    carrier INTEGER NOT NULL, number INTEGER NOT NULL,
+    trace_id BLOB NOT NULL, span_id BLOB NOT NULL,
+    scope TEXT NOT NULL, subject BLOB NOT NULL, name TEXT NOT NULL,
+    annotator TEXT NOT NULL, identifier TEXT NOT NULL,
+    value REAL, label TEXT NOT NULL, session TEXT NOT NULL,
+    time_ns INTEGER NOT NULL, latest INTEGER NOT NULL
+);
+CREATE INDEX scores_trace ON scores (trace_id, span_id);
+CREATE INDEX scores_carrier ON scores (carrier);
+CREATE INDEX scores_same ON scores (subject, name, scope, annotator, identifier) WHERE latest = 1;
+CREATE INDEX scores_name ON scores (name, value, trace_id) WHERE latest = 1;
+CREATE INDEX scores_time ON scores (time_ns, id) WHERE latest = 1;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_TABLES, _SCORES)
 
 
 def open_writer(path: Path, migrations: Sequence[str] = MIGRATIONS) -> sqlite3.Connection:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import zstandard
@@ -12,8 +13,10 @@ import zstandard
 from llm_observe.spanstore import conditions, cursors, detail
 from llm_observe.spanstore.columns import DEFAULT, PAYLOAD, SPAN_COLUMNS, payload_values
 from llm_observe.spanstore.model import Page, Span, SpanFilter, UnknownColumn
+from llm_observe.spanstore.scoring import with_scores
 
 MAX_PAYLOAD_BYTES = 64 * 1024 * 1024
+_READ: dict[str, Callable[[Any], Any]] = {"error": bool, "scores": json.loads}
 
 
 def list_spans(
@@ -34,7 +37,7 @@ def list_spans(
 
 
 def spans_of(db: sqlite3.Connection, key: bytes, limit: int) -> list[Span]:
-    """The spans of one trace by start, payload decoded."""
+    """The spans of one trace by start, payload decoded, with what was said about each."""
     rows = db.execute(
         "SELECT p.body FROM spans s JOIN payloads p ON p.id = s.id"
         " WHERE s.trace_id = ? ORDER BY s.start_ns, s.id LIMIT ?",
@@ -43,7 +46,7 @@ def spans_of(db: sqlite3.Connection, key: bytes, limit: int) -> list[Span]:
     spans: list[Span] = []
     for payload in _unpack(rows):
         spans.append(detail.read_span(payload, spans[0].start_ns if spans else 0))
-    return spans
+    return with_scores(db, key, spans)
 
 
 def _columns(names: Sequence[str] | None) -> tuple[str, ...]:
@@ -95,8 +98,8 @@ def _span_page(
     items = []
     for row in rows[:limit]:
         values = dict(zip(plain, row[2:], strict=False))
-        if "error" in values:
-            values["error"] = bool(values["error"])
+        for name in _READ.keys() & values.keys():
+            values[name] = _READ[name](values[name])
         if late:
             values |= payload_values(zstandard.decompress(row[-1]), late)
         items.append({name: values[name] for name in wanted})

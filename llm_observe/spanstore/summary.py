@@ -37,6 +37,7 @@ class Part(NamedTuple):
     finish_reason: str
     capture_level: str
     config_hash: str
+    feedback: int = 0
 
 
 class Line(NamedTuple):
@@ -65,21 +66,25 @@ class Line(NamedTuple):
     calls: int
     capture_level: str
     config_hash: str
+    feedback: int
 
 
 def summarise(parts: Iterable[Part]) -> tuple[Line, Part, set[tuple[int, str]]]:
     """The line, the span that speaks for the trace (its first call), and the facets.
 
+    Spans that only carry scores about others are not of the trace, unless nothing else is there.
     ``parts`` must not be empty.
     """
-    spans = sorted(parts, key=lambda part: (part.start_ns, part.span_id))
+    everything = sorted(parts, key=lambda part: (part.start_ns, part.span_id))
+    spans = [part for part in everything if not part.feedback] or everything
     calls = _innermost([part for part in spans if part.kind in _CALLS])
     root = next((part for part in spans if not part.parent_id), None)
     first = next((part for part in calls if part.kind == "llm"), (calls or [root or spans[0]])[0])
-    models = {part.model for part in spans if part.model}
+    models = {part.model for part in everything if part.model}
     line = _line(spans, calls, root, first, len(models))
-    facets = {(MODEL, model) for model in models} | {(SERVICE, part.service) for part in spans}
-    return line, first, facets
+    line = line._replace(received_ns=max(part.received_ns for part in everything))
+    facets = {(MODEL, model) for model in models}
+    return line, first, facets | {(SERVICE, part.service) for part in everything}
 
 
 def _line(
@@ -111,6 +116,7 @@ def _line(
         calls=len(calls),
         capture_level=_said(first.capture_level, (part.capture_level for part in spans)),
         config_hash=_said(first.config_hash, (part.config_hash for part in spans)),
+        feedback=int(all(part.feedback for part in spans)),
     )
 
 

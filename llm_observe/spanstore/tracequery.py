@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from typing import Any
 
 import zstandard
 
 from llm_observe.spanstore import conditions, cursors, detail
-from llm_observe.spanstore.model import Page, TraceFilter, TraceSummary
+from llm_observe.spanstore.model import Page, ScoreMean, TraceFilter, TraceSummary
+from llm_observe.spanstore.scoring import means
 
 SEARCH_SPANS = 20_000
 _SEARCH_TRACES = 500
@@ -50,7 +52,8 @@ def list_traces(
     if where.text:
         return _search(db, where, limit, after)
     lines = _trace_lines(db, where, limit + 1, after)
-    return _page([_summary(line) for line in lines[:limit]], lines, limit)
+    scores = means(db, [line[0] for line in lines[:limit]])
+    return _page([_summary(line, scores) for line in lines[:limit]], lines, limit)
 
 
 def _trace_lines(
@@ -70,8 +73,9 @@ def _search(
     match, found, looked_at = _Needle(where.text), [], 0
     while True:
         lines = _trace_lines(db, where, _SEARCH_TRACES, after)
+        scores = means(db, [line[0] for line in lines])
         for line in lines:
-            summary = _summary(line)
+            summary = _summary(line, scores)
             after = (summary.start_ns, line[0])
             looked_at += summary.spans
             if match.in_summary(summary) or match.in_payloads(db, line[0]):
@@ -109,8 +113,9 @@ class _Needle:
         return any(self._text in text.casefold() for text in detail.search_texts(payload))
 
 
-def _summary(line: tuple[Any, ...]) -> TraceSummary:
+def _summary(line: tuple[Any, ...], scores: Mapping[bytes, tuple[ScoreMean, ...]]) -> TraceSummary:
     values = dict(zip(_SUMMARY, line, strict=True))
+    values["scores"] = scores.get(values["trace_id"], ())
     values["trace_id"] = values["trace_id"].hex()
     values["duration_ms"] = values.pop("duration_ns") / 1e6
     values["error"] = bool(values["error"])

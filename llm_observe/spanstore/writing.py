@@ -9,6 +9,7 @@ import zstandard
 
 from llm_observe.spanstore.model import SpanRow
 from llm_observe.spanstore.schema import SPAN_FIELDS
+from llm_observe.spanstore.scoring import drop_scores, insert_scores
 from llm_observe.spanstore.summary import Line, Part, summarise
 
 _INSERT_SPAN = (
@@ -65,6 +66,8 @@ class SpanTables:
         self._next_id += len(rows)
         fresh = [n for (n,) in self._db.execute("SELECT id FROM spans WHERE id >= ?", (first,))]
         self._insert_payloads((number, numbered[number]) for number in fresh)
+        for number in fresh:
+            insert_scores(self._db, number, numbered[number].scores)
         _count(self._db, "spans", len(fresh))
         for trace_id in {numbered[number].trace_id for number in fresh}:
             _retrace(self._db, trace_id)
@@ -81,13 +84,17 @@ class SpanTables:
 
 
 def drop_traces(db: sqlite3.Connection, trace_ids: Iterable[bytes]) -> int:
-    """Remove traces with all their spans, contents and traces of themselves; returns how many."""
+    """Remove traces with all their spans, contents and traces of themselves; returns how many.
+
+    Spans of other traces that only carry what was said about these ones go too.
+    """
     sessions: set[str] = set()
     dropped = 0
     for trace_id in trace_ids:
         dropped += 1
-        sessions |= _drop(db, trace_id)
-    _count(db, "traces", -dropped)
+        for other, carriers in drop_scores(db, trace_id).items():
+            sessions |= _drop_spans(db, other, carriers)
+        sessions |= _drop_trace(db, trace_id)
     for session in sessions:
         _refresh_session(db, session)
     return dropped
@@ -131,21 +138,33 @@ def _retrace(db: sqlite3.Connection, trace_id: bytes) -> None:
         "INSERT OR IGNORE INTO trace_facets VALUES (?, ?, ?, ?)",
         [(*facet, line.start_ns, trace_id) for facet in facets],
     )
-    if line.session:
+    if line.session and not line.feedback:
         last_ns = line.start_ns + line.duration_ns
         owner = (line.session, line.user, line.service, line.start_ns, last_ns)
         db.execute(_UPSERT_SESSION, owner)
 
 
-def _drop(db: sqlite3.Connection, trace_id: bytes) -> set[str]:
-    line, _, facets = summarise(parts(db, trace_id))
+def _drop_trace(db: sqlite3.Connection, trace_id: bytes) -> set[str]:
+    return _drop_spans(db, trace_id, [part.id for part in parts(db, trace_id)])
+
+
+def _drop_spans(db: sqlite3.Connection, trace_id: bytes, ids: Sequence[int]) -> set[str]:
+    """Remove spans of one trace, and the trace itself where none is left; its session."""
+    before = parts(db, trace_id)
+    if not before:  # another trace of the same turn took it along
+        return set()
+    line, _, facets = summarise(before)
     _drop_facets(db, trace_id, line.start_ns, facets)
-    db.execute(
-        "DELETE FROM payloads WHERE id IN (SELECT id FROM spans WHERE trace_id = ?)", (trace_id,)
-    )
-    db.execute("DELETE FROM spans WHERE trace_id = ?", (trace_id,))
-    db.execute("DELETE FROM traces WHERE trace_id = ?", (trace_id,))
-    _count(db, "spans", -line.spans)
+    numbers = [(number,) for number in ids]
+    db.executemany("DELETE FROM payloads WHERE id = ?", numbers)
+    db.executemany("DELETE FROM spans WHERE id = ?", numbers)
+    db.executemany("DELETE FROM scores WHERE carrier = ?", numbers)
+    _count(db, "spans", -len(ids))
+    if len(ids) < len(before):
+        _retrace(db, trace_id)
+    else:
+        db.execute("DELETE FROM traces WHERE trace_id = ?", (trace_id,))
+        _count(db, "traces", -1)
     return {line.session} if line.session else set()
 
 
