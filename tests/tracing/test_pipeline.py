@@ -247,6 +247,31 @@ def test_metrics_of_an_outage_arrive_after_it(sink: Sink) -> None:
     assert sum(p.count for name, p in sink.metrics if name.endswith("duration")) == 3
 
 
+def test_what_a_call_put_off_is_done_before_it_is_counted_and_rendered(sink: Sink) -> None:
+    where: list[str] = []
+    with running_pipeline(settings(a=sink.url)) as pipeline:
+        call = make_call()
+
+        def late() -> None:
+            where.append(threading.current_thread().name)
+            call.output_tokens = 42
+
+        call.late = late
+        record(pipeline, call)
+        assert pipeline.flush(PATIENCE_S)
+    assert where == ["llm-observe-intake"]
+    assert attributes(sink.spans[0])["gen_ai.usage.output_tokens"] == 42
+    assert [p.sum for name, p in sink.metrics if name.endswith("token.usage")] == [42]
+
+
+def test_a_flush_does_not_wait_for_calls_to_come_together(sink: Sink) -> None:
+    with running_pipeline(settings(a=sink.url), delay_s=3600.0) as pipeline:
+        for _ in range(3):
+            record(pipeline)
+            assert pipeline.flush(PATIENCE_S)
+    assert len(sink.spans) == 3
+
+
 # -- late numbers --------------------------------------------------------------------------
 
 
@@ -536,7 +561,7 @@ def test_a_hundred_swaps_under_load_lose_nothing(sink: Sink, other: Sink) -> Non
             time.sleep(0.0002)
 
     with running_pipeline(
-        settings(a=sink.url), queue_items=100_000, grace_s=PATIENCE_S
+        settings(a=sink.url), queue_items=100_000, batch_items=8, delay_s=0.001, grace_s=PATIENCE_S
     ) as pipeline:
         threads = [threading.Thread(target=produce, args=(ids,)) for ids in made]
         for thread in threads:

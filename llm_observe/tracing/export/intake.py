@@ -1,9 +1,12 @@
 """Between the application's threads and the destinations' queues: one thread, one queue.
 
 The application's side is one append to a lock-free queue, so that it may happen anywhere, a
-finalizer included. The thread completes a call (tokens that only the server knows), records
-its metrics, hands it to the destinations, exports metrics from time to time, and ends requests
-that are past their deadline. It never touches the network itself.
+finalizer included. The thread settles a call (what was put off), completes it (tokens that only
+the server knows), records its metrics, hands it to the destinations, exports metrics from time to
+time, and ends requests that are past their deadline. It never touches the network itself.
+
+A thread that wakes up for every call costs the application more than what it does when awake. So
+it lets a few calls come together before it takes them all.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ from llm_observe.tracing.export.quiet import quiet
 from llm_observe.tracing.gate import gate
 
 _TICK_S = 1.0
+_GATHER_S = 0.05
+"""How long calls come together after the first."""
 
 
 class Meter(Protocol):
@@ -56,6 +61,8 @@ class Intake:
         self._delivery, self._make_meter, self._bounds = delivery, make_meter, bounds
         self._queue: SimpleQueue[Any] = SimpleQueue()
         self._completions = Completions(self._queue.put, bounds)
+        self._gather_s = min(_GATHER_S, bounds.delay_s)
+        self._hurried = threading.Event()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._meter: Meter | None = None
@@ -86,12 +93,14 @@ class Intake:
         marker = Marker()
         self.start()
         self._queue.put(marker)
+        self._hurried.set()
         return marker.done.wait(max(0.0, deadline - time.monotonic()))
 
     def stop(self, deadline: float) -> None:
         """Take nothing more and end the thread."""
         self._stopped = True
         self._queue.put(None)
+        self._hurried.set()
         if self._thread is not None:
             self._thread.join(max(0.0, deadline - time.monotonic()))
         self._drain()
@@ -130,9 +139,8 @@ class Intake:
         self._meter = self._make_meter()
 
     def _once(self) -> None:
-        item = self._next()
-        if item is not None:
-            self._take(item)
+        for item in self._arrived():
+            self._step(partial(self._take, item))
         now = time.monotonic()
         for ticket in self._completions.due(now):
             self._step(partial(self._pass_on, ticket.item))
@@ -146,13 +154,20 @@ class Intake:
             self._delivery.watch(now)
             inflight.sweep()
 
-    def _next(self) -> Any:
+    def _arrived(self) -> list[Any]:
+        """Wait for an item or until something else is due; then all that came together."""
         wake = min(self._metrics_due, self._completions.next_deadline())
         wait = min(max(0.0, wake - time.monotonic()), _TICK_S)
         try:
-            return self._queue.get(timeout=wait)
+            items = [self._queue.get(timeout=wait)]
         except Empty:
-            return None
+            return []
+        self._hurried.wait(self._gather_s)
+        self._hurried.clear()
+        with contextlib.suppress(Empty):
+            for _ in range(self._queue.qsize()):
+                items.append(self._queue.get_nowait())
+        return [item for item in items if item is not None]
 
     def _take(self, item: Any) -> None:
         if isinstance(item, Marker):
@@ -166,6 +181,8 @@ class Intake:
 
     def _count(self, item: Entry | Call) -> None:
         call = item if isinstance(item, Call) else item.call
+        if call is not None:
+            call.settle()
         self.calls += call is not None
         self.sampled_out += isinstance(item, Call)
         if call is None or call.completion is None or not self._completions.take(item, call):
