@@ -96,7 +96,14 @@ async def serve() -> None:
         lifespan="on",
         backlog=4096,
     )
-    server = uvicorn.Server(config)
+    up = asyncio.Event()
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            up.set()
+
+    server = Server(config)
     loop = asyncio.get_running_loop()
 
     def orders() -> None:
@@ -106,8 +113,7 @@ async def serve() -> None:
         server.should_exit = True
 
     serving = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
+    await up.wait()
     port = server.servers[0].sockets[0].getsockname()[1]
     threading.Thread(target=orders, daemon=True).start()
     say({"address": f"127.0.0.1:{port}"})
