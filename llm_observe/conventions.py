@@ -46,6 +46,8 @@ class Kind(StrEnum):
     FEEDBACK = "feedback"
     ERROR = "error"
     """Exception and status text: it often quotes the prompt."""
+    LOG = "log"
+    """What a program printed: it may quote anything, in any form."""
     MEDIA = "media"
     """Images, sound, opaque bytes: detectors cannot look inside."""
     EMBEDDING = "embedding"
@@ -133,6 +135,7 @@ FIELDS: tuple[Field, ...] = (
     Field("input_characters", _M, own="llm_observe.input.characters"),
     Field("output_characters", _M, own="llm_observe.output.characters"),
     Field("output_chunks", _M, own="llm_observe.output.chunks"),
+    Field("logs", Kind.LOG, own="llm_observe.server.logs"),
     Field("input_value", Kind.INPUT, OI.INPUT_VALUE),
     Field("output_value", Kind.OUTPUT, OI.OUTPUT_VALUE),
     # Under 1.36 messages are events: see MESSAGE_EVENTS.

@@ -1,7 +1,7 @@
 """What may leave at which capture level: one table.
 
 Three verdicts: keep as it is, mask (detectors run over it first), drop. What detectors cannot
-look into (images, vectors) is dropped below ``full``. Free text that the app itself attached
+look into (images, vectors, logs) is dropped below ``full``. Free text that the app itself attached
 (tags, metadata, parameters) is masked where it is let through at all.
 """
 
@@ -34,6 +34,7 @@ _TABLE: dict[Kind, dict[CaptureLevel, Verdict]] = dict.fromkeys(Kind, _CONTENT) 
     Kind.CORE: _PLAIN,
     Kind.METADATA: _CONTEXT,
     Kind.LABEL: _LABEL,
+    Kind.LOG: _OPAQUE,
     Kind.MEDIA: _OPAQUE,
     Kind.EMBEDDING: _OPAQUE,
 }
