@@ -18,18 +18,19 @@ sends: a malformed message is an event. Not safe for threads: the driver holds o
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from llm_observe.errors import LocalProtocolError, RemoteProtocolError
-from llm_observe.opamp import codec, events, wire
+from llm_observe.opamp import codec, connections_codec, events, wire
 from llm_observe.opamp._pb import opamp_pb2
+from llm_observe.opamp.custom import MAX_CUSTOM_MESSAGES, CustomQueue
 from llm_observe.opamp.parts import BY_NAME, Outbox
 from llm_observe.opamp.values import (
     UID_BYTES,
     AgentCapabilities,
     ConfigStatus,
+    ConnectionStatus,
     ErrorKind,
     ServerCapabilities,
 )
@@ -37,8 +38,9 @@ from llm_observe.opamp.values import (
 HEARTBEAT_S = 30.0
 """The interval of heartbeats unless set or offered otherwise (OpAMP, "WebSocket Message Exchange")."""
 
+__all__ = ["HEARTBEAT_S", "MAX_CUSTOM_MESSAGES", "ClientProtocol", "check_uid"]
+
 LONGEST_HEARTBEAT_S = 24 * 3600.0
-MAX_CUSTOM_MESSAGES = 100
 ENVELOPE_BYTES = 256
 """Room for uid, number, capabilities and flags around the parts of a message."""
 
@@ -83,13 +85,16 @@ class ClientProtocol:
         self._outbox = Outbox()
         # To have applied nothing yet is a status too, and part of a full report.
         self._outbox.report("config_status", BY_NAME["config_status"].to_pb(ConfigStatus()))
+        nothing = BY_NAME["connection_status"].to_pb(ConnectionStatus())
+        self._outbox.report("connection_status", nothing)
         self._next_number = 0
         # Uids of ours that replies under way may still carry.
         self._former_uid = b""
-        self._offer_seen: bytes | None = None
-        self._status_hash: bytes | None = None
-        self._custom: deque[opamp_pb2.CustomMessage] = deque()
-        self._custom_in_flight: deque[opamp_pb2.CustomMessage] = deque()
+        # The newest offers handed on, and the hashes last reported: neither is news.
+        self._seen: dict[str, bytes] = {}
+        self._reported: dict[str, bytes] = {}
+        self._custom_capabilities: frozenset[str] = frozenset()
+        self._custom = CustomQueue(max_message_bytes)
         # Whether a line stands that may still be written to.
         self.on_line = False
         # A message is owed even if no part is due: a new line, new capabilities.
@@ -114,8 +119,9 @@ class ClientProtocol:
         encoded = {name: BY_NAME[name].to_pb(value) for name, value in parts.items()}
         for message in encoded.values():
             wire.check_size(message.ByteSize() + ENVELOPE_BYTES, self.max_message_bytes)
-        if "config_status" in parts:
-            self._status_hash = parts["config_status"].hash
+        for name in _STATUSES & parts.keys():
+            self._reported[name] = parts[name].hash
+        self._custom_capabilities = parts.get("custom_capabilities", self._custom_capabilities)
         changed = [self._outbox.report(name, message) for name, message in encoded.items()]
         return any(changed)
 
@@ -131,13 +137,8 @@ class ClientProtocol:
         Raises `LocalProtocolError` if the server never announced the capability, or if
         `MAX_CUSTOM_MESSAGES` already wait.
         """
-        if capability not in self.server_custom_capabilities:
-            raise LocalProtocolError(f"the server does not support {capability!r}")
-        if len(self._custom) >= MAX_CUSTOM_MESSAGES:
-            raise LocalProtocolError(f"{MAX_CUSTOM_MESSAGES} custom messages already wait")
         message = opamp_pb2.CustomMessage(capability=capability, type=type_, data=data)
-        wire.check_size(message.ByteSize() + ENVELOPE_BYTES, self.max_message_bytes)
-        self._custom.append(message)
+        self._custom.put("server", self.server_custom_capabilities, message)
 
     # ----------------------------------------------------------------------------------- the line
 
@@ -161,8 +162,7 @@ class ClientProtocol:
     def lost(self) -> None:
         """What was not acknowledged may never have arrived: it is due again."""
         self._outbox.lost()
-        self._custom.extendleft(reversed(self._custom_in_flight))
-        self._custom_in_flight.clear()
+        self._custom.lost()
 
     def unsent(self) -> None:
         """The last message certainly never reached the server: its number is free again."""
@@ -196,7 +196,8 @@ class ClientProtocol:
             max_message_bytes=self.max_message_bytes,
         )
         child._outbox = self._outbox.copy_truth()
-        child._status_hash = self._status_hash
+        child._reported = dict(self._reported)
+        child._custom_capabilities = self._custom_capabilities
         return child
 
     # ------------------------------------------------------------------------------------ sending
@@ -255,9 +256,9 @@ class ClientProtocol:
         )
         if self._parting:
             message.agent_disconnect.SetInParent()
-        if self._custom:
-            self._custom_in_flight.append(self._custom.popleft())
-            message.custom_message.CopyFrom(self._custom_in_flight[-1])
+        custom = self._custom.take()
+        if custom is not None:
+            message.custom_message.CopyFrom(custom)
         due = self._outbox.due(self.capabilities, self.server_capabilities)
         self._outbox.fill(message, due, self.max_message_bytes - len(wire.HEADER))
         return message
@@ -300,7 +301,7 @@ class ClientProtocol:
     def _acknowledged(self) -> None:
         self.unanswered = False
         self._outbox.acknowledged()
-        self._custom_in_flight.clear()
+        self._custom.acknowledged()
 
     def _can(self, capability: AgentCapabilities) -> bool:
         return capability in self.capabilities
@@ -355,9 +356,27 @@ class ClientProtocol:
             return
         if not offer.config_hash:
             yield events.Malformed("a remote configuration without a hash")
-        elif offer.config_hash not in (self._offer_seen, self._status_hash):
-            self._offer_seen = offer.config_hash
+        elif self._is_news("config_status", offer.config_hash):
             yield events.ConfigOffered(codec.files_from_pb(offer.config), offer.config_hash)
+
+    def _read_connections(self, message: opamp_pb2.ServerToAgent) -> Iterator[events.ClientEvent]:
+        if not message.HasField("connection_settings"):
+            return
+        told = connections_codec.offer_from_pb(message.connection_settings)
+        offer = connections_codec.allowed(told, self.capabilities)
+        if offer is None:
+            return
+        if not offer.hash:
+            yield events.Malformed("connection settings without a hash")
+        elif self._is_news("connection_status", offer.hash):
+            yield events.ConnectionSettingsOffered(offer)
+
+    def _is_news(self, status: str, offered: bytes) -> bool:
+        """Whether an offer is another one than the newest handed on, and than the one reported."""
+        if offered in (self._seen.get(status), self._reported.get(status)):
+            return False
+        self._seen[status] = offered
+        return True
 
     def _read_identity(self, message: opamp_pb2.ServerToAgent) -> Iterator[events.ClientEvent]:
         new = message.agent_identification.new_instance_uid
@@ -378,10 +397,13 @@ class ClientProtocol:
             if announced != self.server_custom_capabilities:
                 self.server_custom_capabilities = announced
                 yield events.CustomCapabilitiesChanged(announced)
-        if message.HasField("custom_message"):
-            custom = message.custom_message
+        custom = message.custom_message
+        # "MAY ignore" what was never announced; supporting a capability is supporting all of it.
+        if message.HasField("custom_message") and custom.capability in self._custom_capabilities:
             yield events.CustomMessageReceived(custom.capability, custom.type, custom.data)
 
+
+_STATUSES = {"config_status", "connection_status"}
 
 _READERS: tuple[
     Callable[[ClientProtocol, opamp_pb2.ServerToAgent], Iterator[events.ClientEvent]], ...
@@ -389,6 +411,7 @@ _READERS: tuple[
     ClientProtocol._read_flags,
     ClientProtocol._read_heartbeat,
     ClientProtocol._read_config,
+    ClientProtocol._read_connections,
     ClientProtocol._read_identity,
     ClientProtocol._read_custom,
 )

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from llm_observe.opamp.connections import ConnectionOffer
 from llm_observe.opamp.values import AgentState, ConfigFile, ErrorKind, ServerCapabilities
 
 
@@ -34,6 +35,16 @@ class ConfigOffered:
 
     files: Mapping[str, ConfigFile]
     config_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionSettingsOffered:
+    """The server offers connections; answer with a `ConnectionStatus` that echoes the hash.
+
+    Holds only the parts that the agent has a capability for. Reported once, as `ConfigOffered`.
+    """
+
+    offer: ConnectionOffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +150,7 @@ ClientEvent: TypeAlias = (
     Connected
     | Disconnected
     | ConfigOffered
+    | ConnectionSettingsOffered
     | ReportRequested
     | ServerErrorReceived
     | IdentityAssigned

@@ -17,7 +17,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from llm_observe.opamp import codec
+from llm_observe.opamp import codec, connections_codec
 from llm_observe.opamp._pb import opamp_pb2
 from llm_observe.opamp.values import (
     NO_CAPABILITIES,
@@ -93,6 +93,14 @@ PARTS = (
         _ANY_SERVER,
         codec.components_to_pb,
         codec.components_from_pb,
+    ),
+    Part(
+        "connection_status",
+        "connection_settings_status",
+        AgentCapabilities.REPORTS_CONNECTION_SETTINGS_STATUS,
+        _ANY_SERVER,
+        connections_codec.status_to_pb,
+        connections_codec.status_from_pb,
     ),
     Part(
         "custom_capabilities",

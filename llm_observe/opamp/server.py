@@ -22,14 +22,16 @@ no more often than every `REPEAT_S` to an agent that answers without complying.
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from llm_observe.errors import LocalProtocolError
-from llm_observe.opamp import codec, events, wire
+from llm_observe.opamp import events, wire
 from llm_observe.opamp._pb import opamp_pb2
+from llm_observe.opamp.asking import MAX_VAIN, REPEAT_S, Asking
+from llm_observe.opamp.connections import ConnectionOffer
+from llm_observe.opamp.custom import CustomQueue
 from llm_observe.opamp.parts import COMPONENTS, is_complete, missing_components, read_parts
 from llm_observe.opamp.values import (
     AgentCapabilities,
@@ -39,13 +41,9 @@ from llm_observe.opamp.values import (
     ErrorKind,
     ServerCapabilities,
 )
+from llm_observe.opamp.wishes import CapabilitiesWish, ConfigWish, ConnectionWish, Wish
 
-REPEAT_S = 5.0
-MAX_VAIN = 3
-"""Full reports that lack what the agent's capabilities promise, before that is taken for all."""
-
-MAX_CUSTOM_MESSAGES = 100
-ENVELOPE_BYTES = 1024
+__all__ = ["MAX_VAIN", "REPEAT_S", "ServerProtocol", "refusal", "wants_uid"]
 
 _FULL = opamp_pb2.ServerToAgentFlags_ReportFullState
 _COMPONENTS = opamp_pb2.ServerToAgentFlags_ReportAvailableComponents
@@ -72,34 +70,6 @@ def _digest(message: opamp_pb2.AgentToServer) -> bytes:
     return hashlib.blake2b(message.SerializeToString(deterministic=True), digest_size=16).digest()
 
 
-class _Asking:
-    """Something asked of the agent until it complies, not more often than `REPEAT_S`."""
-
-    def __init__(self) -> None:
-        self.wanted = False
-        self._asked_at: float | None = None
-        self._vain = 0
-
-    def want(self, *, at_once: bool = False) -> None:
-        self.wanted, self._vain = True, 0
-        if at_once:
-            self._asked_at = None
-
-    def fulfilled(self) -> None:
-        self.wanted, self._asked_at = False, None
-
-    def tried_in_vain(self) -> bool:
-        """Count an attempt to comply that fell short; True for the last one worth asking for."""
-        self._vain += self.wanted
-        return self._vain >= MAX_VAIN
-
-    def is_due(self, now: float) -> bool:
-        return self.wanted and (self._asked_at is None or now - self._asked_at >= REPEAT_S)
-
-    def asked(self, now: float) -> None:
-        self._asked_at = now
-
-
 class ServerProtocol:
     """One agent's conversation with this server.
 
@@ -115,23 +85,24 @@ class ServerProtocol:
         *,
         heartbeat_s: float | None = None,
         max_message_bytes: int = wire.MAX_MESSAGE_BYTES,
+        custom_capabilities: frozenset[str] = frozenset(),
     ) -> None:
         self.instance_uid = instance_uid
         self.capabilities = capabilities | ServerCapabilities.ACCEPTS_STATUS
         self.state = AgentState()
         self.connected, self._forgotten = False, False
-        self._heartbeat_s = heartbeat_s
-        self._max_message_bytes = max_message_bytes
         # The uid under which the agent spoke last, and a digest of what it said.
         self._spoken_uid = instance_uid
         self._digest = b""
-        self._full = _Asking()
-        self._components = _Asking()
-        self._offer: opamp_pb2.AgentRemoteConfig | None = None
-        self._offering = _Asking()
-        self._offer_is_news = False
-        self._heartbeat_offered = False
-        self._custom: deque[opamp_pb2.CustomMessage] = deque()
+        self._full = Asking()
+        self._components = Asking()
+        self._config = ConfigWish(max_message_bytes)
+        self._connections = ConnectionWish(heartbeat_s, max_message_bytes)
+        self._announced = CapabilitiesWish(custom_capabilities)
+        self._wishes: tuple[Wish, ...] = (self._config, self._connections, self._announced)
+        self._custom = CustomQueue(max_message_bytes)
+        self._restart = False
+        self._full_is_news = False
 
     @property
     def took_uid(self) -> bool:
@@ -141,15 +112,15 @@ class ServerProtocol:
     @property
     def beats(self) -> bool:
         """Whether the agent was told, on this line, how often to send heartbeats."""
-        return self._heartbeat_offered
+        return self._connections.beats
 
     # ----------------------------------------------------------------------------------- the line
 
     def line_opened(self) -> None:
         """The agent comes over a new line: what was said on the old one may be lost."""
         self._digest = b""
-        self._heartbeat_offered = False
-        self._offering.want(at_once=True)
+        for wish in self._wishes:
+            wish.line_opened()
 
     def line_closed(self, reason: str) -> tuple[events.ServerEvent, ...]:
         """The line broke, or the agent fell silent. What it reported stays, with its age."""
@@ -210,7 +181,7 @@ class ServerProtocol:
         if known and not in_order:
             # A report that breaks the order again was asked for a moment ago: not at once.
             self._full.want(at_once=not describes or not self._full.wanted)
-            self._offering.want(at_once=True)
+            self._config.line_opened()
         elif is_complete(message) or (describes and self._full.tried_in_vain()):
             self._full.fulfilled()
         elif not known:
@@ -241,8 +212,9 @@ class ServerProtocol:
         return reported
 
     def _custom_events(self, message: opamp_pb2.AgentToServer) -> Iterator[events.ServerEvent]:
-        if message.HasField("custom_message"):
-            custom = message.custom_message
+        custom = message.custom_message
+        supported = custom.capability in self._announced.capabilities
+        if message.HasField("custom_message") and supported:
             yield events.CustomMessageReceived(custom.capability, custom.type, custom.data)
 
     # ------------------------------------------------------------------------------------ offering
@@ -252,89 +224,87 @@ class ServerProtocol:
 
         Raises `LocalProtocolError` without a hash, and `MessageTooLarge` beyond the size limit.
         """
-        if not config_hash:
-            raise LocalProtocolError("an offer needs a hash")
-        offer = opamp_pb2.AgentRemoteConfig(
-            config=codec.files_to_pb(files), config_hash=config_hash
-        )
-        wire.check_size(offer.ByteSize() + ENVELOPE_BYTES, self._max_message_bytes)
-        if self._offer is not None and self._offer.config_hash == config_hash:
-            return
-        self._offer, self._offer_is_news = offer, True
-        self._offering.want(at_once=True)
+        self._config.offer(files, config_hash)
 
     def clear_offer(self) -> None:
-        """Offer nothing any more. What the agent already took stays in force there."""
-        self._offer, self._offer_is_news = None, False
+        """Offer no configuration any more. What the agent already took stays in force there."""
+        self._config.clear()
+
+    def offer_connections(self, offer: ConnectionOffer) -> None:
+        """Offer connection settings until the agent reports their hash, or others are offered.
+
+        Each part goes only to an agent with the capability for it. Offer the complete settings:
+        what is left out is kept by the agent, but a client certificate is not. Raises
+        `LocalProtocolError` without a hash or an OpAMP endpoint, and `MessageTooLarge`.
+        """
+        self._connections.offer(offer)
+
+    def clear_connections(self) -> None:
+        """Offer no connection settings any more."""
+        self._connections.clear()
+
+    def beat_every(self, seconds: float | None) -> None:
+        """Tell the agent another interval of heartbeats, in seconds; None leaves it to the agent."""
+        self._connections.beat_every(seconds)
+
+    def announce(self, custom_capabilities: frozenset[str]) -> None:
+        """Announce the server's custom capabilities; the newest list replaces the former."""
+        self._announced.announce(custom_capabilities)
+
+    def ask_for_everything(self) -> None:
+        """Ask the agent for a full report ("ReportFullState")."""
+        self._full.want(at_once=True)
+        self._full_is_news = True
+
+    def restart(self) -> None:
+        """Command the agent to restart, once; whether it did shows in its health's start time.
+
+        Raises `LocalProtocolError` for an agent that does not accept the command.
+        """
+        if AgentCapabilities.ACCEPTS_RESTART_COMMAND not in self.state.capabilities:
+            raise LocalProtocolError("the agent does not accept the command to restart")
+        self._restart = True
 
     def send_custom(self, capability: str, type_: str, data: bytes) -> None:
         """Queue one custom message. Raises `LocalProtocolError` where the agent has no use for it."""
-        if capability not in (self.state.custom_capabilities or ()):
-            raise LocalProtocolError(f"the agent does not support {capability!r}")
-        if len(self._custom) >= MAX_CUSTOM_MESSAGES:
-            raise LocalProtocolError(f"{MAX_CUSTOM_MESSAGES} custom messages already wait")
         message = opamp_pb2.CustomMessage(capability=capability, type=type_, data=data)
-        wire.check_size(message.ByteSize() + ENVELOPE_BYTES, self._max_message_bytes)
-        self._custom.append(message)
+        self._custom.put("agent", self.state.custom_capabilities or (), message)
 
     # ------------------------------------------------------------------------------------- sending
 
     def has_news(self) -> bool:
         """Whether something waits that the agent has not been sent, on a line that can push."""
-        return bool(self._custom) or (self._offer_is_news and self._may_offer())
+        waiting = self._restart or self._full_is_news or len(self._custom) > 0
+        return waiting or any(wish.is_news(self.state) for wish in self._wishes)
 
     def reply(self, now: float) -> bytes:
         """The protobuf bytes of the next message to the agent, composed now."""
         message = opamp_pb2.ServerToAgent(
             instance_uid=self._spoken_uid, capabilities=int(self.capabilities)
         )
+        if self._restart:  # "all other fields" but these "MUST be unset"
+            message.command.type = opamp_pb2.CommandType_Restart
+            self._restart = False
+        else:
+            self._fill(message, now)
+        return message.SerializeToString(deterministic=True)
+
+    def _fill(self, message: opamp_pb2.ServerToAgent, now: float) -> None:
         if not self.took_uid:
             message.agent_identification.new_instance_uid = self.instance_uid
         if self._full.is_due(now):
             message.flags |= _FULL
             self._full.asked(now)
+            self._full_is_news = False
         if missing_components(self.state) and self._components.is_due(now):
             message.flags |= _COMPONENTS
             self._components.asked(now)
-        self._add_offer(message, now)
-        self._add_heartbeat(message)
+        for wish in self._wishes:
+            wish.add(message, self.state, now)
         self._add_custom(message)
-        return message.SerializeToString(deterministic=True)
-
-    def _may_offer(self) -> bool:
-        """Hashes are compared, never states: a refused offer is not sent again."""
-        status = self.state.config_status
-        return (
-            self._offer is not None
-            and AgentCapabilities.ACCEPTS_REMOTE_CONFIG in self.state.capabilities
-            and (status is None or status.hash != self._offer.config_hash)
-        )
-
-    def _add_offer(self, message: opamp_pb2.ServerToAgent, now: float) -> None:
-        if self._offer is None or not self._may_offer() or not self._offering.is_due(now):
-            return
-        message.remote_config.CopyFrom(self._offer)
-        self._offer_is_news = False
-        self._offering.asked(now)
-        if AgentCapabilities.REPORTS_REMOTE_CONFIG not in self.state.capabilities:
-            self._offering.wanted = False  # it will never say that it has it: once a line
-
-    def _add_heartbeat(self, message: opamp_pb2.ServerToAgent) -> None:
-        """Not to an agent that would take an offer without an address for a new connection."""
-        can = self.state.capabilities
-        if (
-            self._heartbeat_s is None
-            or self._heartbeat_offered
-            or AgentCapabilities.REPORTS_HEARTBEAT not in can
-            or AgentCapabilities.ACCEPTS_OPAMP_CONNECTION_SETTINGS in can
-        ):
-            return
-        seconds = max(1, round(self._heartbeat_s))
-        offers = message.connection_settings
-        offers.hash = hashlib.sha256(f"heartbeat {seconds}".encode()).digest()
-        offers.opamp.heartbeat_interval_seconds = seconds
-        self._heartbeat_offered = True
 
     def _add_custom(self, message: opamp_pb2.ServerToAgent) -> None:
-        if self._custom:
-            message.custom_message.CopyFrom(self._custom.popleft())
+        custom = self._custom.take()
+        if custom is not None:  # at most once: nothing tells whether it arrived
+            message.custom_message.CopyFrom(custom)
+            self._custom.acknowledged()

@@ -159,6 +159,15 @@ class Components:
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionStatus:
+    """What became of the last connection settings received (OpAMP, "ConnectionSettingsStatus")."""
+
+    hash: bytes = b""
+    state: ConfigState = ConfigState.UNSET
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class AgentState:
     """What a server knows of an agent: exactly what arrived on the wire, nothing else.
 
@@ -170,6 +179,7 @@ class AgentState:
     effective_config: Mapping[str, ConfigFile] | None = None
     config_status: ConfigStatus | None = None
     components: Components | None = None
+    connection_status: ConnectionStatus | None = None
     custom_capabilities: frozenset[str] | None = None
     capabilities: AgentCapabilities = NO_CAPABILITIES
     sequence_num: int = -1

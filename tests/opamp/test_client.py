@@ -10,9 +10,11 @@ from llm_observe.errors import LocalProtocolError, MessageTooLarge
 from llm_observe.opamp import wire
 from llm_observe.opamp._pb import opamp_pb2
 from llm_observe.opamp.client import LONGEST_HEARTBEAT_S, MAX_CUSTOM_MESSAGES, ClientProtocol
+from llm_observe.opamp.connections import ConnectionSettings
 from llm_observe.opamp.events import (
     ClientEvent,
     ConfigOffered,
+    ConnectionSettingsOffered,
     CustomCapabilitiesChanged,
     CustomMessageReceived,
     HeartbeatChanged,
@@ -30,6 +32,7 @@ from llm_observe.opamp.values import (
     ConfigFile,
     ConfigState,
     ConfigStatus,
+    ConnectionStatus,
     ErrorKind,
     Health,
     ServerCapabilities,
@@ -465,7 +468,154 @@ def test_the_queue_of_custom_messages_is_bounded() -> None:
         client.send_custom("com.example", "t", b"")
 
 
-def test_a_custom_message_arrives() -> None:
+def test_a_custom_message_arrives_where_its_capability_was_announced() -> None:
     custom = opamp_pb2.CustomMessage(capability="com.example", type="t", data=b"d")
-    told = hears(settled(), custom_message=custom)
-    assert told == (CustomMessageReceived("com.example", "t", b"d"),)
+    client = settled()
+    assert hears(client, custom_message=custom) == ()
+    client.report(custom_capabilities=frozenset({"com.example"}))
+    assert said(client).custom_capabilities.capabilities == ["com.example"]
+    assert hears(client, custom_message=custom) == (
+        CustomMessageReceived("com.example", "t", b"d"),
+    )
+
+
+def test_a_custom_message_over_the_limit_is_refused() -> None:
+    client = announced(settled(max_message_bytes=3000))
+    with pytest.raises(MessageTooLarge):
+        client.send_custom("com.example", "t", b"x" * 3000)
+    client.send_custom("com.example", "t", b"x" * 1500)
+    assert len(said(client).custom_message.data) == 1500
+
+
+# -------------------------------------------------------------------------------- the line's end
+
+
+def test_leaving_a_line_is_the_last_message_of_that_line_only() -> None:
+    client = settled()
+    client.report(health=Health(status="new"))
+    client.leave_line()
+    assert fields(said(client)) == {*ENVELOPE, "agent_disconnect", "health"}
+    assert not client.on_line
+    assert client.message_to_send(100.0) is None
+    client.disconnected()
+    client.connected()
+    assert fields(said(client)) == {*ENVELOPE, "health"}
+
+
+def test_without_a_line_there_is_nothing_to_leave() -> None:
+    client = make_client()
+    client.leave_line()
+    client.connected()
+    assert not said(client).HasField("agent_disconnect")
+
+
+def test_a_message_that_never_left_gives_its_number_back() -> None:
+    client = settled(framed=False)
+    client.report(health=Health(status="old"))
+    assert said(client).sequence_num == 1
+    client.unsent()
+    client.report(health=Health(status="new"))
+    client.connected()
+    message = said(client)
+    assert (message.sequence_num, message.health.status) == (1, "new")
+    hears(client)
+    client.unsent()  # it was answered: the number is used
+    client.connected()
+    assert said(client).sequence_num == 2
+
+
+def test_a_message_that_was_refused_is_not_said_again() -> None:
+    client = settled(framed=False)
+    client.report(health=Health(status="too much"))
+    said(client)
+    client.refused()
+    client.disconnected()
+    client.connected()
+    assert fields(said(client)) == ENVELOPE
+
+
+def test_the_kind_of_line_may_change_during_the_conversation() -> None:
+    client = settled()
+    client.disconnected()
+    client.connected(framed=False)
+    data = client.message_to_send(0.0)
+    assert data is not None
+    assert wire.decode_agent(data, framed=False).sequence_num == 1
+
+
+def test_over_http_polling_takes_no_capability_and_does_not_end() -> None:
+    client = settled(AgentCapabilities.REPORTS_HEALTH, framed=False)
+    assert client.next_deadline(1.0) == HEARTBEAT_S
+    assert hears(client, connection_settings=beats(0)) == ()
+    assert hears(client, connection_settings=beats(7)) == (HeartbeatChanged(7.0),)
+    assert client.interval_s == 7.0
+    silent = settled(framed=False)
+    silent.heartbeat_s = 0.0
+    assert silent.interval_s > 0
+
+
+# --------------------------------------------------------------------------- capabilities change
+
+
+def test_a_part_that_a_new_capability_allows_is_sent_with_it() -> None:
+    client = settled(AgentCapabilities.REPORTS_HEALTH)
+    client.report(effective_config={"a": ConfigFile(b"x")})
+    assert client.message_to_send(0.0) is None
+    client.set_capabilities(client.capabilities | AgentCapabilities.REPORTS_EFFECTIVE_CONFIG)
+    message = said(client)
+    assert message.HasField("effective_config")
+    assert message.capabilities & AgentCapabilities.REPORTS_EFFECTIVE_CONFIG
+
+
+def test_a_capability_that_was_given_up_takes_its_offers_with_it() -> None:
+    client = settled()
+    client.set_capabilities(AgentCapabilities.REPORTS_HEALTH)
+    assert hears(client, remote_config=offer(b"one")) == ()
+    client.set_capabilities(AGENT)
+    assert [type(e) for e in hears(client, remote_config=offer(b"one"))] == [ConfigOffered]
+
+
+# ----------------------------------------------------------------------------- connection settings
+
+
+def connections(**parts: Any) -> opamp_pb2.ConnectionSettingsOffers:
+    return opamp_pb2.ConnectionSettingsOffers(**{"hash": b"c1", **parts})
+
+
+METRICS = opamp_pb2.TelemetryConnectionSettings(destination_endpoint="https://m:4318/v1/metrics")
+MOVED = opamp_pb2.OpAMPConnectionSettings(
+    destination_endpoint="wss://b:4320/v1/opamp", heartbeat_interval_seconds=int(HEARTBEAT_S)
+)
+OWN = AGENT | AgentCapabilities.REPORTS_OWN_METRICS
+STATUS = AgentCapabilities.REPORTS_CONNECTION_SETTINGS_STATUS
+
+
+def test_connection_settings_are_told_once_and_only_the_parts_the_agent_has_a_use_for() -> None:
+    client = settled(OWN | STATUS)
+    offered = connections(own_metrics=METRICS, opamp=MOVED, own_traces=METRICS)
+    (event,) = hears(client, connection_settings=offered)
+    assert isinstance(event, ConnectionSettingsOffered)
+    assert event.offer.opamp is None
+    assert event.offer.own_traces is None
+    assert event.offer.own_metrics == ConnectionSettings("https://m:4318/v1/metrics")
+    assert hears(client, connection_settings=offered) == ()
+    client.report(connection_status=ConnectionStatus(b"c1", ConfigState.APPLIED))
+    assert said(client).connection_settings_status.last_connection_settings_hash == b"c1"
+
+
+def test_connection_settings_that_were_reported_are_no_news_after_a_restart() -> None:
+    client = make_client(OWN | STATUS)
+    client.report(connection_status=ConnectionStatus(b"c1", ConfigState.FAILED, "no"))
+    client.connected()
+    said(client)
+    assert hears(client, connection_settings=connections(own_metrics=METRICS)) == ()
+
+
+def test_connection_settings_nobody_has_a_use_for_are_ignored() -> None:
+    offered = connections(own_metrics=METRICS, opamp=MOVED)
+    assert hears(settled(), connection_settings=offered) == ()
+
+
+def test_connection_settings_without_a_hash_are_malformed() -> None:
+    (event,) = hears(settled(OWN), connection_settings=connections(hash=b"", own_metrics=METRICS))
+    assert isinstance(event, Malformed)

@@ -6,6 +6,7 @@ import pytest
 
 from llm_observe.errors import LocalProtocolError, MalformedMessage, MessageTooLarge
 from llm_observe.opamp._pb import opamp_pb2
+from llm_observe.opamp.connections import ConnectionOffer, ConnectionSettings
 from llm_observe.opamp.events import (
     AgentConnected,
     AgentDisconnected,
@@ -21,6 +22,7 @@ from llm_observe.opamp.values import (
     ConfigFile,
     ConfigState,
     ConfigStatus,
+    ConnectionStatus,
     ErrorKind,
     Health,
 )
@@ -57,9 +59,9 @@ def kinds(happened: tuple[ServerEvent, ...]) -> list[type[ServerEvent]]:
     return [type(event) for event in happened]
 
 
-def known(**content: Any) -> ServerProtocol:
+def known(server: ServerProtocol | None = None, **content: Any) -> ServerProtocol:
     """A server that has heard an agent's first message and answered."""
-    server = make_server()
+    server = server or make_server()
     server.line_opened()
     server.receive(hello(**content))
     server.reply(0.0)
@@ -117,12 +119,17 @@ def test_an_agent_that_starts_anew_with_its_old_uid_is_a_gap() -> None:
 
 
 def test_a_repeat_is_answered_and_processed_once() -> None:
-    server = known()
+    server = known(make_server(custom_capabilities=frozenset({"c"})))
     custom = opamp_pb2.CustomMessage(capability="c", type="t", data=b"d")
     told = server.receive(message(1, custom_message=custom))
     assert told == (CustomMessageReceived("c", "t", b"d"),)
     assert server.receive(message(1, custom_message=custom)) == ()
     assert fields(reply(server)) == {"instance_uid", "capabilities"}
+
+
+def test_a_custom_message_of_a_capability_that_was_not_announced_is_ignored() -> None:
+    custom = opamp_pb2.CustomMessage(capability="c", type="t", data=b"d")
+    assert known().receive(message(1, custom_message=custom)) == ()
 
 
 def test_another_message_with_the_same_number_is_a_gap() -> None:
@@ -358,3 +365,137 @@ def test_custom_messages_go_one_by_one_to_agents_that_announced_them() -> None:
     server.send_custom("com.example", "t", b"2")
     assert server.has_news()
     assert [reply(server).custom_message.data for _ in range(3)] == [b"1", b"2", b""]
+
+
+def test_the_servers_custom_capabilities_are_told_once_a_line_and_when_they_change() -> None:
+    server = make_server(custom_capabilities=frozenset({"com.example"}))
+    server.receive(hello())
+    assert reply(server).custom_capabilities.capabilities == ["com.example"]
+    assert not reply(server).HasField("custom_capabilities")
+    server.announce(frozenset({"com.example"}))
+    assert not server.has_news()
+    server.announce(frozenset())
+    assert server.has_news()
+    told = reply(server)
+    assert told.HasField("custom_capabilities")
+    assert told.custom_capabilities.capabilities == []
+    assert not reply(server).HasField("custom_capabilities")
+
+
+# -------------------------------------------------------------------------- commands and wishes
+
+
+def test_a_restart_is_a_message_of_its_own_and_the_rest_follows() -> None:
+    server = known(capabilities=int(PLAIN | AgentCapabilities.ACCEPTS_RESTART_COMMAND))
+    server.offer_config(FILES, b"one")
+    server.restart()
+    assert server.has_news()
+    first, second = reply(server), reply(server)
+    assert fields(first) == {"instance_uid", "capabilities", "command"}
+    assert fields(second) == {"instance_uid", "capabilities", "remote_config"}
+    assert not server.has_news()
+
+
+def test_an_agent_that_does_not_accept_a_restart_is_not_commanded() -> None:
+    with pytest.raises(LocalProtocolError):
+        known().restart()
+
+
+def test_a_full_report_may_be_asked_for_at_any_time() -> None:
+    server = known()
+    server.ask_for_everything()
+    assert server.has_news()
+    assert reply(server).flags == FULL
+    assert not server.has_news()
+    server.receive(hello(1))
+    assert reply(server, 100.0).flags == 0
+
+
+def test_capabilities_that_change_change_what_is_offered() -> None:
+    server = known(capabilities=1)
+    server.offer_config(FILES, b"one")
+    assert not reply(server).HasField("remote_config")
+    server.receive(message(1, capabilities=int(PLAIN)))
+    assert reply(server).HasField("remote_config")
+    server.offer_config(FILES, b"two")
+    server.receive(message(2, capabilities=1))
+    assert not reply(server, 100.0).HasField("remote_config")
+
+
+def test_another_interval_of_heartbeats_is_told_at_once() -> None:
+    server = make_server(heartbeat_s=10.0)
+    server.receive(hello(capabilities=int(PLAIN | AgentCapabilities.REPORTS_HEARTBEAT)))
+    reply(server)
+    server.beat_every(5.0)
+    assert server.has_news()
+    assert reply(server).connection_settings.opamp.heartbeat_interval_seconds == 5
+    assert not server.has_news()
+    server.beat_every(None)
+    assert not reply(server).HasField("connection_settings")
+
+
+# ------------------------------------------------------------------------------ connection settings
+
+TAKES_ALL = (
+    AgentCapabilities.ACCEPTS_OPAMP_CONNECTION_SETTINGS
+    | AgentCapabilities.REPORTS_OWN_METRICS
+    | AgentCapabilities.REPORTS_CONNECTION_SETTINGS_STATUS
+)
+OFFER = ConnectionOffer(
+    b"c1",
+    opamp=ConnectionSettings("wss://b/v1/opamp", {"Authorization": "Bearer new"}, heartbeat_s=30),
+    own_metrics=ConnectionSettings("https://m:4318/v1/metrics"),
+)
+
+
+def outcome(settings_hash: bytes, state: str = "APPLIED") -> opamp_pb2.ConnectionSettingsStatus:
+    return opamp_pb2.ConnectionSettingsStatus(
+        last_connection_settings_hash=settings_hash,
+        status=f"ConnectionSettingsStatuses_{state}",
+    )
+
+
+@pytest.mark.parametrize("state", ["APPLIED", "APPLYING", "FAILED"])
+def test_connections_are_offered_until_their_hash_comes_back_whatever_became_of_them(
+    state: str,
+) -> None:
+    server = known(capabilities=int(TAKES_ALL))
+    server.offer_connections(OFFER)
+    assert server.has_news()
+    offered = reply(server, 0.0).connection_settings
+    assert offered.hash == b"c1"
+    assert offered.opamp.destination_endpoint == "wss://b/v1/opamp"
+    assert offered.opamp.headers.headers[0].value == "Bearer new"
+    assert not server.has_news()
+    assert not reply(server, 1.0).HasField("connection_settings")
+    assert reply(server, 1.0 + REPEAT_S).HasField("connection_settings")
+    server.receive(message(1, capabilities=0, connection_settings_status=outcome(b"c1", state)))
+    assert not reply(server, 100.0).HasField("connection_settings")
+    assert server.state.connection_status == ConnectionStatus(b"c1", ConfigState[state])
+
+
+def test_only_the_parts_that_an_agent_can_take_are_offered() -> None:
+    server = known(capabilities=int(PLAIN | AgentCapabilities.REPORTS_OWN_METRICS))
+    server.offer_connections(OFFER)
+    offered = reply(server).connection_settings
+    assert (offered.HasField("opamp"), offered.HasField("own_metrics")) == (False, True)
+    nobody = known()
+    nobody.offer_connections(OFFER)
+    assert not nobody.has_news()
+    assert not reply(nobody).HasField("connection_settings")
+
+
+def test_an_offer_of_connections_needs_a_hash_and_an_endpoint_for_opamp() -> None:
+    server = known()
+    with pytest.raises(LocalProtocolError, match="hash"):
+        server.offer_connections(ConnectionOffer(b""))
+    with pytest.raises(LocalProtocolError, match="endpoint"):
+        server.offer_connections(ConnectionOffer(b"c", opamp=ConnectionSettings()))
+
+
+def test_connections_that_are_not_wanted_any_more_are_not_offered() -> None:
+    server = known(capabilities=int(TAKES_ALL))
+    server.offer_connections(OFFER)
+    server.clear_connections()
+    assert not server.has_news()
+    assert not reply(server).HasField("connection_settings")

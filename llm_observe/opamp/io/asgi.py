@@ -41,7 +41,8 @@ class OpAMPServer:
     """An OpAMP server for any number of agents, on one event loop.
 
     ``heartbeat_s`` is offered to agents that send heartbeats, and is how often an agent over HTTP
-    is expected to poll. None of the methods waits for a network but ``close``.
+    is expected to poll. ``custom_capabilities`` are announced; messages of others are ignored.
+    None of the methods waits for a network but ``close``.
     """
 
     def __init__(
@@ -52,11 +53,13 @@ class OpAMPServer:
         max_message_bytes: int = wire.MAX_MESSAGE_BYTES,
         heartbeat_s: float = 30.0,
         max_agents: int = MAX_AGENTS,
+        custom_capabilities: frozenset[str] = frozenset(),
     ) -> None:
         self._handler = handler
         self._capabilities = capabilities | ServerCapabilities.OFFERS_CONNECTION_SETTINGS
         self._max_message_bytes = max_message_bytes
         self._heartbeat_s = heartbeat_s
+        self._custom_capabilities = custom_capabilities
         self._registry = Registry(self._make, new_uid, max_agents)
         self._exchange = Exchange(handler, self._registry, max_message_bytes)
         self._lines: dict[WebSocketLine, asyncio.Task[Any] | None] = {}
@@ -95,6 +98,7 @@ class OpAMPServer:
             self._capabilities,
             heartbeat_s=self._heartbeat_s,
             max_message_bytes=self._max_message_bytes,
+            custom_capabilities=self._custom_capabilities,
         )
 
     async def _refused(self, scope: Scope, headers: Mapping[str, str]) -> Refused | None:

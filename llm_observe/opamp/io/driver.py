@@ -32,6 +32,7 @@ from llm_observe.opamp.values import (
     Components,
     ConfigFile,
     ConfigStatus,
+    ConnectionStatus,
     Health,
     ServerCapabilities,
 )
@@ -151,6 +152,7 @@ class Driver:
         effective_config: Mapping[str, ConfigFile] | None = None,
         config_status: ConfigStatus | None = None,
         components: Components | None = None,
+        connection_status: ConnectionStatus | None = None,
         custom_capabilities: frozenset[str] | None = None,
     ) -> None:
         """Set parts of the status; what changed is sent as soon as a line stands.
@@ -163,6 +165,7 @@ class Driver:
             "effective_config": effective_config,
             "config_status": config_status,
             "components": components,
+            "connection_status": connection_status,
             "custom_capabilities": custom_capabilities,
         }
         given = {name: value for name, value in parts.items() if value is not None}

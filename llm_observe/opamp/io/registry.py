@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Literal, Protocol
 
 from llm_observe.opamp._pb import opamp_pb2
+from llm_observe.opamp.connections import ConnectionOffer
 from llm_observe.opamp.server import ServerProtocol, wants_uid
 from llm_observe.opamp.twins import Turns
 from llm_observe.opamp.values import AgentState, ConfigFile
@@ -103,6 +104,33 @@ class AgentLink:
     async def clear_offer(self) -> None:
         """Offer nothing any more."""
         self.protocol.clear_offer()
+
+    async def offer_connections(self, offer: ConnectionOffer) -> None:
+        """Offer connection settings, as `offer_config` does a configuration.
+
+        Raises as `ServerProtocol.offer_connections`.
+        """
+        self.protocol.offer_connections(offer)
+        self._push()
+
+    async def clear_connections(self) -> None:
+        """Offer no connection settings any more."""
+        self.protocol.clear_connections()
+
+    async def beat_every(self, seconds: float | None) -> None:
+        """Tell another interval of heartbeats, in seconds; None leaves it to the agent."""
+        self.protocol.beat_every(seconds)
+        self._push()
+
+    async def ask_for_everything(self) -> None:
+        """Ask for a full report."""
+        self.protocol.ask_for_everything()
+        self._push()
+
+    async def restart(self) -> None:
+        """Command the agent to restart. Raises `LocalProtocolError` where it does not accept that."""
+        self.protocol.restart()
+        self._push()
 
     async def send_custom(self, capability: str, type_: str, data: bytes) -> None:
         """Send a custom message, at most once. Raises as `ServerProtocol.send_custom`."""

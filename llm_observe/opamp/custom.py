@@ -1,0 +1,58 @@
+"""Custom messages waiting for their turn: in order, bounded, never merged (OpAMP, "CustomMessage").
+
+A message of the protocol carries at most one, and none replaces another.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection
+
+from llm_observe.errors import LocalProtocolError
+from llm_observe.opamp import wire
+from llm_observe.opamp._pb import opamp_pb2
+
+MAX_CUSTOM_MESSAGES = 100
+ENVELOPE_BYTES = 1024
+"""Room around a custom message for what else its message carries."""
+
+
+class CustomQueue:
+    """What waits, and what was sent and not acknowledged."""
+
+    def __init__(self, max_message_bytes: int) -> None:
+        self._limit = max_message_bytes
+        self._waiting: deque[opamp_pb2.CustomMessage] = deque()
+        self._in_flight: deque[opamp_pb2.CustomMessage] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, peer: str, announced: Collection[str], message: opamp_pb2.CustomMessage) -> None:
+        """Queue a message for a peer that announced its capability.
+
+        Raises `LocalProtocolError` for another capability, or where `MAX_CUSTOM_MESSAGES` wait:
+        try again when some have left. Raises `MessageTooLarge` beyond the size limit.
+        """
+        if message.capability not in announced:
+            raise LocalProtocolError(f"the {peer} does not support {message.capability!r}")
+        if len(self._waiting) >= MAX_CUSTOM_MESSAGES:
+            raise LocalProtocolError(f"{MAX_CUSTOM_MESSAGES} custom messages already wait")
+        wire.check_size(message.ByteSize() + ENVELOPE_BYTES, self._limit)
+        self._waiting.append(message)
+
+    def take(self) -> opamp_pb2.CustomMessage | None:
+        """The next message; it is in flight from now on."""
+        if not self._waiting:
+            return None
+        self._in_flight.append(self._waiting.popleft())
+        return self._in_flight[-1]
+
+    def acknowledged(self) -> None:
+        """What was in flight has arrived, or must not be sent again."""
+        self._in_flight.clear()
+
+    def lost(self) -> None:
+        """What was in flight may not have arrived: it goes first."""
+        self._waiting.extendleft(reversed(self._in_flight))
+        self._in_flight.clear()
