@@ -142,7 +142,7 @@ class Active:
             if not (self.provider.over(self.call) or over):
                 self.touch()
                 keys = [(self.provider.name, key) for key in self.provider.keys(self.call)]
-                inflight.hold(self, value, keys)
+                inflight.hold(self, value, self.provider.anchor(value), keys)
                 return
         self.finish()
 

@@ -71,11 +71,14 @@ def ended(call: Pending) -> bool:
     return True
 
 
-def hold(call: Pending, value: Any, keys: Iterable[Hashable]) -> None:
-    """The app goes on with ``value``: find the call by it and by these keys, while it lives."""
+def hold(call: Pending, value: Any, anchor: Any, keys: Iterable[Hashable]) -> None:
+    """The app goes on with ``value``: find the call by it and by these keys, while it lives.
+
+    ``anchor`` is the value, or something that lives just as long and can be watched.
+    """
     address = id(value)
     if address not in call.anchors:
-        call.anchors[address] = weakref.ref(value, partial(_dropped, call, address))
+        call.anchors[address] = weakref.ref(anchor, partial(_dropped, call, address))
         _by_object[address] = call
     call.keys = tuple({*call.keys, *keys})
     for key in call.keys:

@@ -177,15 +177,14 @@ class Patch:
         return None if call is None else Opening(call)
 
     def _followed(self, instance: Any, args: Args, kwargs: Kwargs) -> Active | None:
-        if not inflight.any_open():
-            return None
+        if not inflight.any_open() or self._around(get_current()) is not None:
+            return None  # one step is made of others
         subject = self._target.subject
         if subject is None:
             call = inflight.of(instance)
         else:
             call = inflight.named((self._provider.name, subject(instance, args, kwargs)))
-        nested = call is active_in(get_current())  # one step is made of others
-        return call if isinstance(call, Active) and not nested else None
+        return call if isinstance(call, Active) else None
 
 
 def _stream(provider: Provider, context: Context, make: Callable[[], Call]) -> Active | None:

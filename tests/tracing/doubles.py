@@ -15,7 +15,9 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 from opentelemetry.trace import Span
 from replicate.client import Client
 
+from llm_observe.tracing import instrument, patch
 from llm_observe.tracing.call import Call
+from llm_observe.tracing.gate import gate
 
 WORDS = ["Llamas ", "live ", "in ", "Peru", "."]
 METRICS = {"input_token_count": 7, "output_token_count": 5, "predict_time": 0.5}
@@ -68,7 +70,10 @@ class ReplicateAPI:
     output: Any = None
     """Overrides the words."""
     metrics: dict[str, Any] = field(default_factory=lambda: dict(METRICS))
+    error_logs: str = "loading\nCUDA error while reading: Where do llamas live?"
+    create_fault: Exception | None = None
     requests: list[httpx.Request] = field(default_factory=list)
+    created: int = 0
 
     def client(self, **options: Any) -> Client:
         transport = httpx.MockTransport(self.answer)
@@ -81,13 +86,16 @@ class ReplicateAPI:
         path = request.url.path
         if path.endswith("/predictions") and request.method == "POST":
             return self._create(request)
+        if path.endswith("/cancel"):
+            self.status, self.polls = "canceled", 0
+            return self._poll(path.split("/")[-2])
         if "/versions/" in path:
             return httpx.Response(200, json=self._version())
         if path.startswith("/stream/"):
             return httpx.Response(
                 200, headers={"content-type": "text/event-stream"}, content=b"".join(self.events())
             )
-        return self._poll()
+        return self._poll(path.rpartition("/")[2])
 
     def paths(self, method: str) -> list[str]:
         return [r.url.path for r in self.requests if r.method == method]
@@ -105,22 +113,26 @@ class ReplicateAPI:
         if self.create_status != 201:
             problem = {"title": "Unauthenticated", "detail": "no token", "status": 401}
             return httpx.Response(self.create_status, json=problem)
+        if self.create_fault is not None:
+            raise self.create_fault
+        self.created += 1
         waits = "prefer" in request.headers and not self.polls
-        return httpx.Response(201, json=self._prediction(self.status if waits else "starting"))
+        status = self.status if waits else "starting"
+        return httpx.Response(201, json=self._prediction(status, f"pred-{self.created}"))
 
-    def _poll(self) -> httpx.Response:
+    def _poll(self, name: str) -> httpx.Response:
         if self.reload_status != 200:
             return httpx.Response(self.reload_status, json={})
         self.polls -= 1
         status = self.status if self.polls < 0 else "processing"
-        return httpx.Response(200, json=self._prediction(status))
+        return httpx.Response(200, json=self._prediction(status, name))
 
-    def _prediction(self, status: str) -> dict[str, Any]:
+    def _prediction(self, status: str, name: str) -> dict[str, Any]:
         ended = status in ("succeeded", "failed", "canceled")
         output = self.words if self.output is None else self.output
         half = self.words[: len(self.words) // 2]
         return {
-            "id": "pred-1",
+            "id": name,
             "model": "meta/llama-2-7b-chat",
             "version": "v1",
             "status": status,
@@ -130,7 +142,8 @@ class ReplicateAPI:
             "metrics": self.metrics if ended else None,
             "created_at": "2026-01-01T00:00:00.000Z",
             "started_at": "2026-01-01T00:00:01.500Z" if ended else None,
-            "urls": {"stream": "https://stream.test/stream/pred-1", "get": "https://x.test/"},
+            "logs": self.error_logs if status == "failed" else "",
+            "urls": {"stream": f"https://stream.test/stream/{name}", "get": "https://x.test/"},
         }
 
     def _version(self) -> dict[str, Any]:
@@ -147,3 +160,20 @@ class ReplicateAPI:
 
 MODEL = "meta/llama-2-7b-chat"
 PROMPT = {"prompt": "Where do llamas live?", "temperature": 0.7, "max_new_tokens": 64}
+
+
+class instrumented:
+    """The wrappers on, this recorder behind them, and no fault of ours hidden."""
+
+    def __init__(self, recorder: KeepingRecorder) -> None:
+        self.recorder = recorder
+
+    def __enter__(self) -> None:
+        gate.reraise = True
+        patch.connect(self.recorder)
+        instrument.install()
+
+    def __exit__(self, *_: object) -> None:
+        instrument.uninstall()
+        patch.connect(None)
+        gate.reraise = False

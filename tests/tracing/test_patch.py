@@ -55,6 +55,10 @@ class Toy:
 
         return read
 
+    def anchor(self, value: Any) -> Any:
+        self._at("anchor")
+        return value
+
     def keys(self, call: Call) -> tuple[Hashable, ...]:
         self._at("keys")
         return (call.response_id,)

@@ -111,6 +111,10 @@ class Provider(Protocol):
         ``call.text_of``, which turns the second part into text, or None, on a worker.
         """
 
+    def anchor(self, value: Any) -> Any:
+        """Something to refer to weakly that lives as long as an object which an open or a follow
+        returned: the object itself, unless its class forbids that."""
+
     def keys(self, call: Call) -> tuple[Hashable, ...]:
         """The server's ids, by which a ``subject`` finds an opened call."""
 

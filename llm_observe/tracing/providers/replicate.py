@@ -142,7 +142,7 @@ class Replicate:
         """The prediction that the call made, or read again."""
         if getattr(value, "id", None) is None:
             return
-        call.inner.prediction = value
+        call.inner.prediction = vars(value)
         call.response_id = str(value.id)
         if not call.request_model:  # asked for by its version; the server knows whose that is
             call.request_model = str(getattr(value, "model", "") or "")
@@ -156,8 +156,7 @@ class Replicate:
 
     def opened(self, call: Call) -> None:
         """An iterator over a finished answer, or one that polls or streams."""
-        prediction = call.inner.prediction
-        call.streaming = getattr(prediction, "status", "") not in TERMINAL
+        call.streaming = not self.over(call)
         if not call.streaming:
             call.end_ns = call.now()  # how fast the caller reads is no latency of the model's
 
@@ -178,22 +177,26 @@ class Replicate:
 
         return read
 
+    def anchor(self, value: Any) -> Any:
+        """Its set of given fields: resources of pydantic's first version cannot be watched."""
+        return value if type(value).__weakrefoffset__ else value.__fields_set__
+
     def keys(self, call: Call) -> tuple[Hashable, ...]:
         """The prediction's id."""
         return (call.response_id,)
 
     def over(self, call: Call) -> bool:
         """Whether the prediction has come to an end."""
-        return getattr(call.inner.prediction, "status", "") in TERMINAL
+        return (call.inner.prediction or {}).get("status") in TERMINAL
 
     def end(self, call: Call) -> None:
         """Keep what the prediction knows by now; it is read later."""
         handle: Handle = call.inner
         prediction, handle.prediction = handle.prediction, None
         if prediction is not None:
-            handle.seen = dict(vars(prediction))
+            handle.seen = dict(prediction)
             if handle.output is None and not call.received:
-                handle.output = kept(prediction.output)
+                handle.output = kept(prediction.get("output"))
             if handle.sent_events or (call.received and type(call.received[0][1]) is tuple):
                 handle.sent_events = True
                 call.completion = partial(_complete, call, handle)

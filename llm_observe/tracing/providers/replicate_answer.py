@@ -37,7 +37,9 @@ class Handle:
         self.client, self.given = client, given
         self.sent_events = sent_events
         """The answer comes as server-sent events, not by polling."""
-        self.prediction: Any = None
+        self.prediction: dict[str, Any] | None = None
+        """The prediction's own fields, which follow it when it is read again. Not the object: the
+        call must not keep alive what the app has dropped."""
         self.seen: dict[str, Any] = {}
         """What the prediction knew when the call was over."""
         self.output: Any = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Iterator
 from types import GeneratorType
 from typing import Any
 
@@ -18,37 +17,22 @@ from replicate import run as run_imported_before
 from replicate.exceptions import ModelError, ReplicateError
 
 from llm_observe.settings.model import CaptureLevel
-from llm_observe.tracing import instrument, patch
+from llm_observe.tracing import instrument
 from llm_observe.tracing.call import Message
 from llm_observe.tracing.context import context
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.render import render
-from tests.tracing.doubles import MODEL, PROMPT, WORDS, KeepingRecorder, ReplicateAPI
+from tests.tracing.doubles import (
+    MODEL,
+    PROMPT,
+    WORDS,
+    KeepingRecorder,
+    ReplicateAPI,
+    instrumented,
+)
 
 VERSIONED = f"{MODEL}:v1"
 TEXT = "".join(WORDS)
-
-
-@pytest.fixture
-def recorder() -> Iterator[KeepingRecorder]:
-    kept = KeepingRecorder()
-    with instrumented(kept):
-        yield kept
-
-
-class instrumented:
-    def __init__(self, recorder: KeepingRecorder) -> None:
-        self.recorder = recorder
-
-    def __enter__(self) -> None:
-        gate.reraise = True
-        patch.connect(self.recorder)
-        instrument.install()
-
-    def __exit__(self, *_: object) -> None:
-        instrument.uninstall()
-        patch.connect(None)
-        gate.reraise = False
 
 
 # -- run: whole answers ----------------------------------------------------------------------

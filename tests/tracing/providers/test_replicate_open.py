@@ -1,0 +1,334 @@
+"""Calls that a low-level ``create`` opens, and everything that ends them."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable
+from types import GeneratorType
+from typing import Any
+
+import httpx
+import pytest
+from opentelemetry import trace as otel
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
+from replicate.client import Client
+from replicate.exceptions import ModelError, ReplicateError
+
+from llm_observe.settings.model import CaptureLevel
+from llm_observe.tracing import inflight
+from llm_observe.tracing.call import Message
+from llm_observe.tracing.render import render
+from tests.tracing.doubles import MODEL, PROMPT, WORDS, KeepingRecorder, ReplicateAPI
+
+TEXT = "".join(WORDS)
+
+
+def create(client: Client) -> Any:
+    return client.models.predictions.create(MODEL, PROMPT)
+
+
+def deployment(client: Client) -> Any:
+    made: Any = __import__("replicate.deployment", fromlist=["x"])
+    release = {"number": 1, "model": MODEL, "version": "v1", "created_at": "2026"}
+    shape = {"hardware": "cpu", "min_instances": 0, "max_instances": 1}
+    return made._json_to_deployment(
+        client,
+        {
+            "owner": "me",
+            "name": "llama",
+            "current_release": {**release, "created_by": None, "configuration": shape},
+        },
+    )
+
+
+CREATES: dict[str, tuple[Callable[[Client], Any], str]] = {
+    "by version": (lambda c: c.predictions.create("v1", PROMPT), MODEL),
+    "by version, named": (lambda c: c.predictions.create(version="v1", input=PROMPT), MODEL),
+    "by model": (lambda c: c.predictions.create(model=MODEL, input=PROMPT), MODEL),
+    "by a pair": (
+        lambda c: c.predictions.create(model=("meta", "llama-2-7b-chat"), input=PROMPT),
+        MODEL,
+    ),
+    "by deployment": (
+        lambda c: c.predictions.create(deployment="me/llama", input=PROMPT),
+        "me/llama",
+    ),
+    "models": (create, MODEL),
+    "models, named": (lambda c: c.models.predictions.create(model=MODEL, input=PROMPT), MODEL),
+    "deployments": (lambda c: c.deployments.predictions.create("me/llama", PROMPT), "me/llama"),
+    "a deployment": (lambda c: deployment(c).predictions.create(PROMPT), "me/llama"),
+}
+
+
+@pytest.mark.parametrize(("make", "model"), CREATES.values(), ids=CREATES)
+def test_every_create_opens_one_call_that_wait_ends(
+    recorder: KeepingRecorder, make: Callable[[Client], Any], model: str
+) -> None:
+    prediction = make(ReplicateAPI(polls=2).client())
+    assert (recorder.started, recorder.calls) == (1, [])
+    assert prediction.wait() is None
+    call = recorder.call
+    assert (call.request_model, call.response_model, call.system) == (model, MODEL, "meta")
+    assert call.messages_out == [Message("assistant", TEXT)]
+    assert call.input == [Message("user", PROMPT["prompt"])]  # type: ignore[arg-type]  # it is a text
+    assert (call.input_tokens, call.output_tokens, call.queue_ms) == (7, 5, 1500.0)
+    assert (call.response_id, call.finish_reason, call.streaming) == ("pred-1", "stop", False)
+    assert recorder.spans[0].name == f"{call.operation} {model}"
+    del prediction
+    assert len(recorder.calls) == 1
+
+
+def test_a_create_that_waited_is_over_at_once(recorder: KeepingRecorder) -> None:
+    prediction = ReplicateAPI().client().models.predictions.create(MODEL, PROMPT, wait=True)
+    assert (prediction.status, recorder.call.output_tokens) == ("succeeded", 5)
+    assert not inflight.any_open()
+
+
+@pytest.mark.parametrize("fault", [None, httpx.ConnectError("no route")])
+def test_a_create_that_fails_is_a_failed_call(
+    recorder: KeepingRecorder, fault: Exception | None
+) -> None:
+    with pytest.raises((ReplicateError, httpx.ConnectError)) as caught:
+        create(ReplicateAPI(create_status=422, create_fault=fault).client())
+    call = recorder.call
+    assert call.error_type == type(caught.value).__qualname__
+    assert not call.aborted
+
+
+def test_reloads_end_it_when_the_answer_is_there(recorder: KeepingRecorder) -> None:
+    prediction = create(ReplicateAPI(polls=2).client())
+    for _ in range(2):
+        prediction.reload()
+        assert recorder.calls == []
+    prediction.reload()
+    assert recorder.call.output_tokens == 5
+
+
+def test_getting_it_again_goes_on_with_it(recorder: KeepingRecorder) -> None:
+    client = ReplicateAPI(polls=1).client()
+    first = create(client)
+    second = client.predictions.get(first.id)
+    del first
+    gc.collect()
+    assert recorder.calls == [], "the app still holds the second"
+    second.reload()
+    assert recorder.call.finish_reason == "stop"
+
+
+def test_somebody_elses_prediction_is_no_call(recorder: KeepingRecorder) -> None:
+    client = ReplicateAPI(polls=1).client()
+    mine = create(client)
+    theirs = client.predictions.get("their-id")
+    theirs.wait()
+    theirs.reload()
+    assert (recorder.started, recorder.calls) == (1, [])
+    mine.wait()
+    assert recorder.call.response_id == "pred-1"
+
+
+def test_a_stream_of_it_is_the_calls(recorder: KeepingRecorder) -> None:
+    api = ReplicateAPI()
+    prediction = create(api.client())
+    events = prediction.stream()
+    assert isinstance(events, GeneratorType)
+    assert [event.data for event in events][:5] == WORDS
+    call = recorder.call
+    assert ("".join(call.chunks), call.streaming) == (TEXT, True)
+    assert call.time_to_first_chunk_s is not None
+    assert call.completion is not None
+    call.completion()
+    assert (call.output_tokens, call.tokens_estimated) == (5, False)
+
+
+def test_polling_its_output_is_the_calls(recorder: KeepingRecorder) -> None:
+    pieces = list(create(ReplicateAPI(polls=2).client()).output_iterator())
+    call = recorder.call
+    assert call.chunks == pieces
+    assert (call.streaming, call.output_tokens, call.completion) == (True, 5, None)
+
+
+def test_a_stream_that_is_never_stepped_leaves_it_open(recorder: KeepingRecorder) -> None:
+    prediction = create(ReplicateAPI().client())
+    prediction.stream().close()
+    assert recorder.calls == []
+    prediction.wait()
+    assert recorder.call.finish_reason == "stop"
+
+
+def test_breaking_its_stream_off_ends_it(recorder: KeepingRecorder) -> None:
+    prediction = create(ReplicateAPI().client())
+    for _ in prediction.stream():
+        break
+    assert (recorder.call.aborted, recorder.call.chunks) == (True, WORDS[:1])
+    prediction.wait()
+    assert len(recorder.calls) == 1
+
+
+@pytest.mark.parametrize("by_id", [False, True])
+def test_cancelling_ends_it(recorder: KeepingRecorder, by_id: bool) -> None:
+    client = ReplicateAPI(polls=5).client()
+    prediction = create(client)
+    client.predictions.cancel(prediction.id) if by_id else prediction.cancel()
+    call = recorder.call
+    assert (call.finish_reason, call.aborted, call.error_type) == ("canceled", True, "")
+
+
+def test_a_model_that_failed_is_a_failed_call_though_nothing_was_raised(
+    recorder: KeepingRecorder,
+) -> None:
+    prediction = create(ReplicateAPI(status="failed").client())
+    prediction.wait()
+    call = recorder.call
+    assert (call.error_type, call.error_message) == ("ModelError", "out of memory")
+    assert call.finish_reason == "error"
+    assert call.logs.startswith("loading")
+
+
+def test_logs_of_a_failed_model_leave_at_full_only(recorder: KeepingRecorder) -> None:
+    with pytest.raises(ModelError):
+        ReplicateAPI(status="failed").client().run(MODEL, PROMPT)
+    for level in CaptureLevel:
+        shown = "CUDA error" in str(render(recorder.call, level))
+        assert shown == (level is CaptureLevel.FULL), level
+
+
+def test_a_wait_that_fails_may_be_tried_again(recorder: KeepingRecorder) -> None:
+    api = ReplicateAPI(reload_status=404)
+    prediction = create(api.client())
+    with pytest.raises(ReplicateError):
+        prediction.wait()
+    assert recorder.calls == []
+    api.reload_status = 200
+    prediction.wait()
+    call = recorder.call
+    assert (call.error_type, call.finish_reason, call.error) == ("", "stop", None)
+
+
+def test_a_wait_that_fails_at_last_is_a_failed_call(recorder: KeepingRecorder) -> None:
+    prediction = create(ReplicateAPI(reload_status=404).client())
+    with pytest.raises(ReplicateError):
+        prediction.wait()
+    del prediction
+    gc.collect()
+    call = recorder.call
+    assert (call.error_type, call.aborted, call.finish_reason) == ("ReplicateError", False, "error")
+
+
+def test_one_that_is_dropped_ended_when_it_was_last_touched(recorder: KeepingRecorder) -> None:
+    prediction = create(ReplicateAPI(polls=9).client())
+    prediction.reload()
+    del prediction
+    gc.collect()
+    call = recorder.call
+    assert call.end_ns is not None
+    assert call.start_ns < call.end_ns <= call.now()
+    assert (call.aborted, call.finish_reason, call.error_type) == (True, "aborted", "")
+
+
+def test_one_in_a_cycle_is_ended_by_the_collector(recorder: KeepingRecorder) -> None:
+    holder: list[Any] = [create(ReplicateAPI().client())]
+    holder.append(holder)
+    del holder
+    gc.collect()
+    assert recorder.call.aborted
+
+
+def test_one_that_nobody_touches_is_ended_in_time(recorder: KeepingRecorder) -> None:
+    prediction = create(ReplicateAPI().client())
+    inflight.end_idle(3600.0)
+    assert recorder.calls == []
+    inflight.end_idle(0.0)
+    assert recorder.call.aborted
+    prediction.wait()
+    assert len(recorder.calls) == 1
+
+
+def test_the_end_of_the_process_ends_all(recorder: KeepingRecorder) -> None:
+    client = ReplicateAPI().client()
+    prediction, events = create(client), client.stream(MODEL, input=PROMPT)
+    next(events)
+    inflight.end_all()
+    assert len(recorder.calls) == recorder.started == 2
+    prediction.wait()
+    assert len(list(events)) == 6
+    assert len(recorder.calls) == 2
+
+
+def test_nothing_is_kept_of_a_call_that_is_over(recorder: KeepingRecorder) -> None:
+    prediction = create(ReplicateAPI().client())
+    prediction.wait()
+    assert not inflight.any_open()
+    assert inflight._running == {}
+    assert inflight._by_key == {}
+
+
+def test_it_may_be_waited_for_in_another_thread(recorder: KeepingRecorder) -> None:
+    prediction = create(ReplicateAPI(polls=1).client())
+    thread = threading.Thread(target=prediction.wait)
+    thread.start()
+    thread.join(30)
+    assert recorder.call.output_tokens == 5
+
+
+def test_requests_of_a_wait_are_children_of_its_span(recorder: KeepingRecorder) -> None:
+    seen = []
+
+    class Looking(ReplicateAPI):
+        def answer(self, request: httpx.Request) -> httpx.Response:
+            seen.append(otel.get_current_span().get_span_context().span_id)
+            return super().answer(request)
+
+    prediction = create(Looking(polls=1).client())
+    assert not otel.get_current_span().get_span_context().is_valid
+    prediction.wait()
+    assert len(seen) == 3
+    assert set(seen) == {recorder.spans[0].context.span_id}
+
+
+def test_waiting_where_tracing_is_paused_ends_it_and_stays_paused(
+    recorder: KeepingRecorder,
+) -> None:
+    paused = []
+
+    class Looking(ReplicateAPI):
+        def answer(self, request: httpx.Request) -> httpx.Response:
+            paused.append(bool(otel.context_api.get_value(_SUPPRESS_INSTRUMENTATION_KEY)))
+            return super().answer(request)
+
+    prediction = create(Looking().client())
+    token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+    try:
+        prediction.wait()
+    finally:
+        detach(token)
+    assert paused == [False, True]
+    assert recorder.call.finish_reason == "stop"
+
+
+def test_one_that_was_created_where_tracing_is_paused_is_no_call(
+    recorder: KeepingRecorder,
+) -> None:
+    token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+    try:
+        prediction = create(ReplicateAPI().client())
+    finally:
+        detach(token)
+    prediction.wait()
+    assert recorder.started == 0
+
+
+def test_a_create_inside_a_run_is_a_part_of_it(recorder: KeepingRecorder) -> None:
+    assert ReplicateAPI(polls=2).client().run(MODEL, input=PROMPT) == WORDS
+    assert recorder.call.response_id == "pred-1"
+
+
+def test_predictions_with_the_same_id_are_told_apart_by_their_objects(
+    recorder: KeepingRecorder,
+) -> None:
+    """As recorded cassettes and fakes answer."""
+    first, second = create(ReplicateAPI().client()), create(ReplicateAPI().client())
+    first.wait()
+    assert len(recorder.calls) == 1
+    second.wait()
+    assert len(recorder.calls) == recorder.started == 2
