@@ -97,7 +97,11 @@ def name_of(argv: Sequence[str]) -> str:
         for word in words:
             if word == "-m":
                 return next(words, "").removesuffix(".__main__")
-            if not word.startswith("-"):
+            if word == "-c":
+                break
+            if word in ("-W", "-X"):
+                next(words, None)
+            elif not word.startswith("-"):
                 return Path(word).stem
         return ""
     return Path(argv[0]).stem
