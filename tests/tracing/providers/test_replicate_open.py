@@ -11,7 +11,13 @@ from typing import Any
 import httpx
 import pytest
 from opentelemetry import trace as otel
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
+from opentelemetry.context import (
+    _SUPPRESS_INSTRUMENTATION_KEY,
+    attach,
+    detach,
+    get_value,
+    set_value,
+)
 from replicate.client import Client
 from replicate.exceptions import ModelError, ReplicateError
 
@@ -293,7 +299,7 @@ def test_waiting_where_tracing_is_paused_ends_it_and_stays_paused(
 
     class Looking(ReplicateAPI):
         def answer(self, request: httpx.Request) -> httpx.Response:
-            paused.append(bool(otel.context_api.get_value(_SUPPRESS_INSTRUMENTATION_KEY)))
+            paused.append(bool(get_value(_SUPPRESS_INSTRUMENTATION_KEY)))
             return super().answer(request)
 
     prediction = create(Looking().client())
