@@ -115,10 +115,9 @@ async def test_a_run_that_is_never_awaited_is_no_call_and_warns_once(
     recorder: KeepingRecorder,
 ) -> None:
     client = Slow().client()
+    made = [client.predictions.async_create("v1", PROMPT)]
     with pytest.warns(RuntimeWarning, match="never awaited") as warned:
-        coroutine = client.predictions.async_create("v1", PROMPT)
-        del coroutine
-        gc.collect()
+        made.clear()
     assert len(warned) == 1
     assert recorder.started == 0
 
@@ -150,7 +149,7 @@ async def test_what_it_gives_is_a_coroutine_to_everybody(recorder: KeepingRecord
 
 async def test_wrong_arguments_fail_where_they_always_did(recorder: KeepingRecorder) -> None:
     with pytest.raises(TypeError):
-        Slow().client().models.predictions.async_create(no=1)  # type: ignore[call-arg]  # on purpose
+        await Slow().client().models.predictions.async_create(no=1)  # type: ignore[call-arg]  # on purpose
     assert recorder.started == 0
 
 
@@ -205,12 +204,13 @@ async def test_runs_side_by_side_are_told_apart(recorder: KeepingRecorder) -> No
 
 
 async def test_a_stream_is_recorded_with_its_events(recorder: KeepingRecorder) -> None:
-    events = await stream(Slow().client())
+    events: Any = await stream(Slow().client())
     assert isinstance(events, AsyncGeneratorType)
     assert inspect.isasyncgen(events)
     assert aiter(events) is events
     assert recorder.started == 0
-    assert [event.event.value async for event in events] == ["output"] * 5 + ["logs", "done"]
+    kinds: list[Any] = [event async for event in events]
+    assert [event.event.value for event in kinds] == ["output"] * 5 + ["logs", "done"]
     with pytest.raises(StopAsyncIteration):
         await anext(events)
     call = recorder.call
