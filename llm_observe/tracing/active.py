@@ -233,6 +233,8 @@ def _without_frames(error: BaseException) -> TracebackException:
 
 def _fill(call: Call, context: Context) -> None:
     """Session and its like, from the keys that OpenInference keeps in the context."""
+    if not context:
+        return
     for key, name in CONTEXT_FIELDS:
         value = context.get(key)
         if value:

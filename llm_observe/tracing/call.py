@@ -91,9 +91,9 @@ class Call(_Sparse):
     input: list[Message] = field(default_factory=list)
     output: list[Message] = field(default_factory=list)
     received: list[tuple[int, Any]] = field(default_factory=list)
-    """Items of the stream as they came: monotonic clock, and what ``text_of`` makes a text of."""
+    """Items of the stream as they came: monotonic clock, and a text or what ``text_of`` reads."""
     text_of: Callable[[Any], str | None] | None = None
-    """None: the items are texts."""
+    """The text of an item that is none by itself; None if it holds none of the answer."""
     chunks: list[str] = field(default_factory=list)
     """Pieces of text in order of arrival; the answer, where ``output`` is empty. Made of
     ``received`` when first read, so not before the call is over."""
@@ -229,9 +229,10 @@ def _read_pieces(call: Call, field_name: str) -> list[Any]:
     texts: list[str] = []
     moments: list[int] = []
     for moment, item in call.received:
-        text = None
-        with gate:
-            text = call.text_of(item) if call.text_of is not None else item
+        text = item if type(item) is str else None
+        if text is None and call.text_of is not None:
+            with gate:
+                text = call.text_of(item)
         if text is not None:
             texts.append(text)
             moments.append(call.at(moment))

@@ -59,8 +59,10 @@ class Opening:
 class Inside:
     """A function of the library inside a call of its own: what it makes is a part of that."""
 
-    def __init__(self, call: Active, context: Context) -> None:
-        self.context, self._call = context, call
+    context = None
+
+    def __init__(self, call: Active) -> None:
+        self._call = call
 
     def returned(self, value: Any) -> Any:
         """The part."""
@@ -125,8 +127,10 @@ class Patch:
         """One call of the target, as the app made it."""
         start = None
         if self.on:
-            with gate:
+            try:
                 start = self._prepare(instance, args, kwargs)
+            except Exception as error:  # noqa: BLE001  # as `with gate`, at no cost where nothing is raised
+                gate.caught(error)
         return self._drive(start, wrapped, args, kwargs)
 
     # -- what part a target plays: how to begin, if this is wanted here -----------------------
@@ -146,7 +150,7 @@ class Patch:
             return None
         around = self._around(context)
         if around is not None:
-            return partial(Inside, around, context)
+            return partial(Inside, around)
         return partial(self._open, context, self._request(instance, args, kwargs))
 
     def follows(self, instance: Any, args: Args, kwargs: Kwargs) -> Start | None:

@@ -26,8 +26,8 @@ class Ending(Protocol):
     """What is told how a function of the library went."""
 
     @property
-    def context(self) -> Context:
-        """Current while the library's code runs."""
+    def context(self) -> Context | None:
+        """Current while the library's code runs; None: whichever is."""
 
     def returned(self, value: Any) -> Any:
         """The function came to its end; what its caller gets."""
@@ -44,6 +44,10 @@ class Ending(Protocol):
 
 class Listener(Ending, Protocol):
     """What is told how a stream goes."""
+
+    @property
+    def context(self) -> Context:
+        """Current while the library's code runs."""
 
     @property
     def take(self) -> Callable[[Any], object]:
@@ -69,8 +73,10 @@ def leave(token: Token[Context]) -> None:
         return
 
 
-def within(context: Context, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Run a function with a context current, and put the former one back."""
+def within(context: Context | None, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Run a function with a context current, and put the former one back. None: as it is."""
+    if context is None:
+        return function(*args, **kwargs)
     token = enter(context)
     try:
         return function(*args, **kwargs)
@@ -135,7 +141,10 @@ class Stream(Stepped):
             leave(token)
             end(call, error, None)
             raise
-        leave(token)
+        try:  # noqa: SIM105  # as `leave`, without the price of a call or a block
+            _reset(token)
+        except ValueError:
+            pass
         try:
             call.take(item)
         except Exception as error:  # noqa: BLE001  # as `with gate`, at no cost where nothing is raised

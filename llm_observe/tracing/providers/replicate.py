@@ -164,16 +164,26 @@ class Replicate:
         """Keeps a piece of ``run``'s iterator as it is, and of an event its kind and its data."""
         call.text_of = received_text
         call.received = []
-        keep, clock = call.received.append, perf_counter_ns
+        keep, clock, handle = call.received.append, perf_counter_ns, call.inner
+        output: Any = None  # the kind of event that holds text; known after the first
 
         def read(item: Any) -> None:
+            nonlocal output
             if type(item) is str:
                 keep((clock(), item))
                 return
             try:
-                keep((clock(), (item.event, item.data)))
+                kind = item.event
             except AttributeError:  # a file, or any JSON
                 keep((clock(), piece_text(item)))
+                return
+            if kind is output:
+                keep((clock(), item.data))
+                return
+            handle.sent_events = True
+            keep((clock(), (kind, item.data)))
+            if getattr(kind, "value", kind) == "output":
+                output = kind
 
         return read
 
@@ -197,8 +207,7 @@ class Replicate:
             handle.seen = dict(prediction)
             if handle.output is None and not call.received:
                 handle.output = kept(prediction.get("output"))
-            if handle.sent_events or (call.received and type(call.received[0][1]) is tuple):
-                handle.sent_events = True
+            if handle.sent_events:
                 call.completion = partial(_complete, call, handle)
         call.late = partial(_settle, call, handle)
 

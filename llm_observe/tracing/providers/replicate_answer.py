@@ -87,7 +87,8 @@ def piece_text(item: Any) -> str:
 
 def stream_done(call: Call, handle: Handle) -> None:
     """Read a stream's ``done`` event: it holds a reason unless all went well."""
-    kind, data = call.received[-1][1] if call.received else (None, "")
+    last = call.received[-1][1] if call.received else None
+    kind, data = last if isinstance(last, tuple) else (None, "")
     if getattr(kind, "value", kind) != "done":
         return
     try:
