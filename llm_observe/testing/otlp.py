@@ -92,8 +92,8 @@ class OTLPSink(Ledger):
     ) -> Response:
         answer = received.answer
         await asyncio.sleep(answer.delay_s)
-        if answer.hang:
-            await _hang(request, free)
+        if answer.hang and await _hang(request, free):
+            self._left(received)
         if answer.cut:
             return CutResponse()
         if received.message is None and answer == SUCCESS:
@@ -101,11 +101,13 @@ class OTLPSink(Ledger):
         return _response(received.signal, answer)
 
 
-async def _hang(request: Request, free: asyncio.Event) -> None:
+async def _hang(request: Request, free: asyncio.Event) -> bool:
+    """Until it is freed; True if the client left before."""
     gone = asyncio.ensure_future(client_gone(request))
     released = asyncio.ensure_future(free.wait())
     try:
         await asyncio.wait({gone, released}, return_when=asyncio.FIRST_COMPLETED)
+        return not free.is_set()
     finally:
         gone.cancel()
         released.cancel()

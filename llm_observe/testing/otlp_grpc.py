@@ -93,7 +93,10 @@ class OTLPGrpcSink(Ledger):
             peer=context.peer(),
         )
         with self._received(received, free.set):
-            return _answered(received, context, free)
+            _wait(received.answer, free)
+            if not context.is_active():
+                self._left(received)
+            return _answered(received, context)
 
 
 @contextmanager
@@ -132,12 +135,15 @@ def serve_grpc(
         threads.shutdown()
 
 
-def _answered(received: ReceivedRequest, context: Context, free: threading.Event) -> bytes:
-    answer = received.answer
+def _wait(answer: Answer, free: threading.Event) -> None:
     if answer.delay_s:
         free.wait(answer.delay_s)
     if answer.hang:
         free.wait()
+
+
+def _answered(received: ReceivedRequest, context: Context) -> bytes:
+    answer = received.answer
     if answer.cut:
         context.cancel()
         return b""

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from google.protobuf.message import DecodeError, Message
@@ -82,7 +82,7 @@ class ReceivedRequest:
     message: Message | None
     """The decoded request; None when it is none."""
     answer: Answer
-    """How it was answered."""
+    """How it was answered; ``cut`` too where the client left before."""
     peer: str = ""
     """Address and port of the client."""
 
@@ -203,6 +203,15 @@ class Ledger:
                 self._waiting.discard(free)
                 self._in_flight -= 1
                 self._changed.notify_all()
+
+    def _left(self, request: ReceivedRequest) -> None:
+        """Its client has gone without an answer."""
+        with self._changed:
+            for index, each in enumerate(self._requests):
+                if each is request:
+                    gone = replace(request.answer, cut=True)
+                    self._requests[index] = replace(request, answer=gone)
+                    return
 
     def _messages(self, kind: type[Any]) -> list[Any]:
         return [

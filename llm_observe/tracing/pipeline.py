@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace import Span as SDKSpan
 from opentelemetry.trace import INVALID_SPAN, Span
 
-from llm_observe.conventions import CONFIG_HASH
+from llm_observe.conventions import CONFIG_HASH, GenAI
 from llm_observe.errors import Problem
 from llm_observe.settings.layers import active_destinations
 from llm_observe.settings.model import Settings
@@ -202,6 +202,7 @@ class Pipeline:
             lambda: self._resource,
             self._bounds,
             self._environ,
+            self._genai,
         )
         self._intake = Intake(self._delivery, self._make_meter, self._bounds)
         self._starter = Starter(self._provider, self._sampler, self._resource)
@@ -218,5 +219,8 @@ class Pipeline:
         return probe_all(changed, deadline, self._environ) if changed else []
 
     def _make_meter(self) -> Meter:
-        meter: Meter = late.load(_METRICS).CallMetrics(lambda: self._resource)
+        meter: Meter = late.load(_METRICS).CallMetrics(lambda: self._resource, self._genai)
         return meter
+
+    def _genai(self) -> GenAI:
+        return self.settings.conventions.genai

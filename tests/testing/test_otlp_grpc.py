@@ -147,6 +147,8 @@ def test_a_hanging_call_is_let_go_when_its_client_leaves(
     assert sink.wait_for(lambda: sink.in_flight == 1, DEADLINE_S)
     pending.cancel()
     assert sink.wait_for(lambda: sink.in_flight == 0, DEADLINE_S)
+    assert sink.spans() == []
+    assert len(sink.requests()) == 1
 
 
 def test_what_is_too_large_is_refused_by_grpc_itself() -> None:

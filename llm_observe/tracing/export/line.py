@@ -8,6 +8,7 @@ from typing import Any
 from llm_observe.tracing.export.backoff import Backoff
 from llm_observe.tracing.export.bounds import Bounds
 from llm_observe.tracing.export.outbox import Outbox
+from llm_observe.tracing.export.status import SignalStatus
 from llm_observe.tracing.export.target import Signal
 from llm_observe.tracing.export.verdict import Answer, Verdict, explain, judge
 
@@ -36,6 +37,7 @@ class Line:
         self._since = 0.0
         self.open, self.off = True, ""
         self.sent = self.failed = self.dropped = 0
+        self._last_error, self._last_error_at, self._last_success = "", 0.0, 0.0
 
     def offer(self, item: Any, size: int, now: float) -> bool:
         """Queue an item or count it as dropped; True if the worker should look."""
@@ -91,6 +93,27 @@ class Line:
         else:
             self._keep(verdict, answer, items, now)
         return verdict
+
+    def succeeded(self, unix_s: float) -> None:
+        """A request was accepted."""
+        self._last_success = unix_s
+
+    def erred(self, reason: str, unix_s: float) -> None:
+        """A request failed, or a part of it; ``reason`` is for people."""
+        self._last_error, self._last_error_at = reason, unix_s
+
+    def status(self) -> SignalStatus:
+        """The present counts."""
+        return SignalStatus(
+            state=self.off or ("on" if self.open else "off"),
+            sent=self.sent,
+            failed=self.failed,
+            queued=len(self.outbox),
+            dropped=self.dropped,
+            last_error=self._last_error,
+            last_error_at=self._last_error_at,
+            last_success=self._last_success,
+        )
 
     def split(self, items: int) -> None:
         """Keep the batch in hand, send half as much at once."""

@@ -7,28 +7,18 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MetricsStatus:
-    """Metric exports of one destination, counted in payloads."""
+class SignalStatus:
+    """One signal of one destination. Traces are counted in spans, metrics in exports."""
 
     state: str = "on"
     """``on``, ``off`` (not among the destination's signals), or why it is switched off."""
 
     sent: int = 0
-    failed: int = 0
-    queued: int = 0
-    dropped: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DestinationStatus:
-    """One destination; the counts are spans since the process began."""
-
-    endpoint: str
-    sent: int = 0
     """Acknowledged by the destination."""
 
     failed: int = 0
-    """Refused for good, in whole (400, 413, 422) or in part (partial success)."""
+    """Refused for good: in whole (HTTP 400, 413, 422; gRPC INVALID_ARGUMENT and its like) or in
+    part (partial success)."""
 
     queued: int = 0
     """Waiting or on their way."""
@@ -45,12 +35,59 @@ class DestinationStatus:
     last_success: float = 0.0
     """Unix seconds; 0 for never."""
 
-    metrics: MetricsStatus = field(default_factory=MetricsStatus)
+    @property
+    def healthy(self) -> bool:
+        """Nothing failed since the last success."""
+        return self.last_error_at <= self.last_success
+
+
+MetricsStatus = SignalStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestinationStatus:
+    """One destination since the process began.
+
+    The counts are those of its spans; errors and successes are the latest of both signals.
+    `traces` and `metrics` tell the signals apart.
+    """
+
+    endpoint: str
+    protocol: str = "http/protobuf"
+    sent: int = 0
+    failed: int = 0
+    queued: int = 0
+    dropped: int = 0
+    last_error: str = ""
+    last_error_at: float = 0.0
+    last_success: float = 0.0
+    traces: SignalStatus = field(default_factory=SignalStatus)
+    metrics: SignalStatus = field(default_factory=SignalStatus)
 
     @property
     def healthy(self) -> bool:
         """Nothing failed since the last success."""
         return self.last_error_at <= self.last_success
+
+
+def joined(
+    endpoint: str, protocol: str, traces: SignalStatus, metrics: SignalStatus
+) -> DestinationStatus:
+    """A destination's status from those of its signals."""
+    latest = max(traces, metrics, key=lambda item: item.last_error_at)
+    return DestinationStatus(
+        endpoint=endpoint,
+        protocol=protocol,
+        sent=traces.sent,
+        failed=traces.failed,
+        queued=traces.queued,
+        dropped=traces.dropped,
+        last_error=latest.last_error,
+        last_error_at=latest.last_error_at,
+        last_success=max(traces.last_success, metrics.last_success),
+        traces=traces,
+        metrics=metrics,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

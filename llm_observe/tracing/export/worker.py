@@ -29,7 +29,7 @@ from llm_observe.tracing.export.exchange import Exchange
 from llm_observe.tracing.export.headers import HeaderError, resolve
 from llm_observe.tracing.export.line import Line
 from llm_observe.tracing.export.quiet import quiet
-from llm_observe.tracing.export.status import DestinationStatus, MetricsStatus
+from llm_observe.tracing.export.status import DestinationStatus, joined
 from llm_observe.tracing.export.verdict import Answer, Verdict, explain
 from llm_observe.tracing.gate import gate
 
@@ -63,7 +63,7 @@ class DestinationWorker:
         self.name = name
         self._genai = genai
         self._destination: Destination | None = destination
-        self._endpoint = destination.endpoint
+        self._endpoint, self._protocol = destination.endpoint, destination.protocol
         self._level, self._resource, self._bounds, self._environ = level, resource, bounds, environ
         self._changed = threading.Condition(threading.Lock())
         self._traces = Line("traces", bounds, random.random)
@@ -74,7 +74,6 @@ class DestinationWorker:
         self._thread: threading.Thread | None = None
         self._exchange: Exchange | None = None
         self._hurry_until = 0.0
-        self._last_error, self._last_error_at, self._last_success = "", 0.0, 0.0
 
     # -- filling ---------------------------------------------------------------------------
 
@@ -105,7 +104,8 @@ class DestinationWorker:
         What is queued is kept, but for signals that no longer go there. Follow with `settled`.
         """
         with self._changed:
-            self._destination, self._endpoint = destination, destination.endpoint
+            self._destination = destination
+            self._endpoint, self._protocol = destination.endpoint, destination.protocol
             self._open_lines(destination)
             self._changed.notify_all()
 
@@ -171,24 +171,8 @@ class DestinationWorker:
     def status(self) -> DestinationStatus:
         """The present counts."""
         with self._changed:
-            traces, metrics = self._traces, self._metrics
-            return DestinationStatus(
-                endpoint=self._endpoint,
-                sent=traces.sent,
-                failed=traces.failed,
-                queued=len(traces.outbox),
-                dropped=traces.dropped,
-                last_error=self._last_error,
-                last_error_at=self._last_error_at,
-                last_success=self._last_success,
-                metrics=MetricsStatus(
-                    state=metrics.off or ("on" if metrics.open else "off"),
-                    sent=metrics.sent,
-                    failed=metrics.failed,
-                    queued=len(metrics.outbox),
-                    dropped=metrics.dropped,
-                ),
-            )
+            place = self._endpoint, self._protocol
+            return joined(*place, self._traces.status(), self._metrics.status())
 
     # -- the thread ------------------------------------------------------------------------
 
@@ -201,7 +185,7 @@ class DestinationWorker:
             with self._changed:
                 if self._shift == shift:
                     self._thread = None
-                    self._failed(f"an error of our own ({type(error).__name__})")
+                    self._failed(f"an error of our own ({type(error).__name__})", *self._lines)
 
     def _work(self, shift: int) -> None:
         backend: Backend = late.load(_BACKEND).Backend(self._environ)
@@ -296,11 +280,11 @@ class DestinationWorker:
         items = len(job.batch)
         verdict = job.line.settle(answer, items, rejected, time.monotonic())
         if verdict is Verdict.ACCEPTED:
-            self._last_success = time.time()
+            job.line.succeeded(time.time())
         if verdict is not Verdict.ACCEPTED and verdict is not Verdict.UNSUPPORTED:
-            self._failed(explain(answer))
+            self._failed(explain(answer), job.line)
         elif rejected:
-            self._failed(f"{rejected} of {items} refused (partial success)")
+            self._failed(f"{rejected} of {items} refused (partial success)", job.line)
 
     # -- with the lock held ----------------------------------------------------------------
 
@@ -346,8 +330,9 @@ class DestinationWorker:
     def _queued(self) -> int:
         return sum(len(line.outbox) for line in self._lines)
 
-    def _failed(self, reason: str) -> None:
-        self._last_error, self._last_error_at = reason, time.time()
+    def _failed(self, reason: str, *lines: Line) -> None:
+        for line in lines:
+            line.erred(reason, time.time())
 
     # -- encoding faults -------------------------------------------------------------------
 
@@ -364,5 +349,5 @@ class DestinationWorker:
         with self._changed:
             if self._shift == shift:
                 job.line.failed += job.line.outbox.discard()
-                self._failed(f"a span could not be encoded ({type(error).__name__})")
+                self._failed(f"a span could not be encoded ({type(error).__name__})", job.line)
                 self._changed.notify_all()
