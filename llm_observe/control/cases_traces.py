@@ -16,6 +16,8 @@ from llm_observe.spanstore.model import (
     Facets,
     Page,
     Reading,
+    ScoreFilter,
+    ScoreLine,
     Series,
     SeriesQuery,
     SessionSummary,
@@ -73,6 +75,13 @@ class TraceCases:
         where = where or SpanFilter()
         ask = partial(self._reader.spans, where, columns=columns, limit=limit, cursor=cursor)
         return await _ask(ask)
+
+    async def scores(
+        self, where: ScoreFilter | None = None, *, limit: int = 1000, cursor: str | None = None
+    ) -> Page[ScoreLine]:
+        """What was judged, newest first; of several scores by one judge on one thing the latest."""
+        where = where or ScoreFilter()
+        return await _ask(partial(self._reader.scores, where, limit=limit, cursor=cursor))
 
     async def series(self, query: SeriesQuery) -> list[Series]:
         """One metric over time; from metrics, so true whatever is sampled."""

@@ -171,12 +171,16 @@ class ControlClient:
         """Pages of span rows as they arrive: ``items``, ``next``, and ``total`` where known."""
         return self._wire.whole_pages("/spans", filters)
 
+    def scores(self, **filters: Any) -> Iterator[Json]:
+        """What was judged, newest first, page by page."""
+        return self._wire.pages("/scores", filters)
+
     def series(self, metric: str, **filters: Any) -> list[Json]:
         """One metric over time, a line per label; from metrics, so sampling does not bend it."""
         return self._wire.list("GET", "/series", params={"metric": metric, **filters})
 
     def facets(self) -> Json:
-        """The services, models and sessions that spans are from."""
+        """The services, models and sessions that spans are from, and the names of scores."""
         return self._wire.object("GET", "/facets")
 
     def sessions(self, **filters: Any) -> Iterator[Json]:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from llm_observe.spanstore import schema
-from llm_observe.spanstore.model import ScoreFilter, ScoreMean, SpanFilter, TraceFilter, to_json
+from llm_observe.spanstore.model import ScoreFilter, ScoreLine, ScoreMean, SpanFilter, TraceFilter, to_json
 from llm_observe.spanstore.query import SpanReader
 from llm_observe.spanstore.sqlite import SpanStore
 from tests.spanstore.build import START, Clock, llm, rows, span, write
@@ -201,7 +201,8 @@ def test_lines_of_scores_know_their_trace_and_go_page_by_page(
 ) -> None:
     for number in range(1, 8):
         write(store, *turn(number, f"s{number}"), said(number, about=number, at_ms=number))
-    seen, cursor = [], None
+    seen: list[ScoreLine] = []
+    cursor: str | None = None
     for _ in range(10):
         page = reader.scores(limit=3, cursor=cursor)
         seen += page.items

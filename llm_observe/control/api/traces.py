@@ -1,4 +1,4 @@
-"""REST: traces, spans, series, sessions."""
+"""REST: traces, spans, scores, series, sessions."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from llm_observe.spanstore import model
 from llm_observe.spanstore.model import (
     Facets,
     Page,
+    ScoreFilter,
+    ScoreLine,
     Series,
     SeriesQuery,
     SessionSummary,
@@ -29,6 +31,8 @@ router = APIRouter(tags=["traces"])
 Text = Annotated[str, Field(max_length=512)]
 Seconds = Annotated[float, Field(ge=0, le=4e9, allow_inf_nan=False, description="Unix seconds")]
 _STRICT = ConfigDict(extra="forbid")  # a misspelt filter must not answer with everything
+TraceId = Annotated[str, Field(pattern="^([0-9a-fA-F]{32})?$")]
+Number = Annotated[float, Field(allow_inf_nan=False)]
 CHART_POINTS = 120
 """Steps of a chart where none was asked for."""
 
@@ -53,9 +57,17 @@ class _Where(BaseModel):
 
 
 class TracesQuery(_Where):
-    """Which traces; empty asks nothing. ``text`` is looked for in names, content and errors."""
+    """Which traces; empty asks nothing. ``text`` is looked for in names, content and errors.
+
+    ``score`` is the name of a score that a trace has got; ``score_min`` and ``score_max`` bound
+    its value, or with no name that of any score.
+    """
 
     text: Text = ""
+    score: Text = ""
+    score_min: Number | None = None
+    score_max: Number | None = None
+    score_label: Text = ""
     limit: Annotated[int, Field(ge=1, le=500)] = 50
 
 
@@ -64,8 +76,30 @@ class SpansQuery(_Where):
 
     kind: Text = ""
     name: Text = ""
-    trace_id: Annotated[str, Field(pattern="^([0-9a-fA-F]{32})?$")] = ""
+    trace_id: TraceId = ""
     columns: Annotated[str, Field(max_length=2000)] = ""
+    limit: Annotated[int, Field(ge=1, le=5000)] = 1000
+
+
+class ScoresQuery(BaseModel):
+    """Which scores. Service, model, session, user and settings are those of what was judged."""
+
+    model_config = _STRICT
+
+    name: Text = ""
+    annotator: Text = ""
+    label: Text = ""
+    value_min: Number | None = None
+    value_max: Number | None = None
+    service: Text = ""
+    model: Text = ""
+    session: Text = ""
+    user: Text = ""
+    config_hash: Text = ""
+    trace_id: TraceId = ""
+    since: Seconds | None = None
+    until: Seconds | None = None
+    cursor: Annotated[str, Field(max_length=1024)] | None = None
     limit: Annotated[int, Field(ge=1, le=5000)] = 1000
 
 
@@ -118,6 +152,13 @@ async def list_spans(service: Serving, query: Annotated[SpansQuery, Query()]) ->
     return _json(page)
 
 
+@router.get("/scores", response_model=Page[ScoreLine])
+async def list_scores(service: Serving, query: Annotated[ScoresQuery, Query()]) -> JSONResponse:
+    """What was judged, newest first; of several scores by one judge on one thing the latest."""
+    where = ScoreFilter(**query.model_dump(exclude={"cursor", "limit"}))
+    return _json(await service.scores(where, limit=query.limit, cursor=query.cursor))
+
+
 @router.get("/series", response_model=list[Series])
 async def get_series(service: Serving, query: Annotated[ChartQuery, Query()]) -> JSONResponse:
     """One metric over time. From metrics, so it is true whatever is sampled."""
@@ -132,7 +173,7 @@ async def get_series(service: Serving, query: Annotated[ChartQuery, Query()]) ->
 
 @router.get("/facets", response_model=Facets)
 async def get_facets(service: Serving) -> JSONResponse:
-    """The services, models, sessions and users that spans are from."""
+    """The services, models, sessions and users that spans are from, and the names of scores."""
     return _json(await service.facets())
 
 

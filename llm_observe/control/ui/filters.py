@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
 from llm_observe.errors import Problem, SettingsError
@@ -16,9 +17,13 @@ RANGE_NAMES = {
     "7d": "Last 7 days", "30d": "Last 30 days", "all": "Any time",
 }  # fmt: skip
 DEFAULT_RANGE = "24h"
-TEXTS = ("service", "model", "session", "user", "text", "config_hash")
+TEXTS = (
+    "service", "model", "session", "user", "text", "config_hash", "score", "score_label",
+)  # fmt: skip
 """Filters whose query parameter is their field's name."""
 MAX_TEXT = 500
+SCORES = ("score_min", "score_max")
+"""Filters that bound the value of a score."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,7 @@ class Chosen:
     range: str
     since: float | None
     until: float | None
+    scores: Mapping[str, float] = field(default_factory=dict)
 
     def where(self, now: float) -> TraceFilter:
         """The question to the store, as of ``now``."""
@@ -43,6 +49,8 @@ class Chosen:
             min_duration_ms=self.min_duration_ms,
             since=since,
             until=self.until,
+            score_min=self.scores.get("score_min"),
+            score_max=self.scores.get("score_max"),
         )
 
     def query(self, **changes: str | None) -> str:
@@ -60,9 +68,15 @@ class Chosen:
         for name, moment in (("since", self.since), ("until", self.until)):
             if moment is not None:
                 chosen[name] = _iso(moment)
+        chosen |= {name: f"{value:g}" for name, value in self.scores.items()}
         if self.range != DEFAULT_RANGE:
             chosen["range"] = self.range
         return chosen
+
+    @property
+    def by_score(self) -> bool:
+        """Whether only traces with a score are asked for."""
+        return bool(self.texts["score"] or self.texts["score_label"] or self.scores)
 
     @property
     def narrowed(self) -> bool:
@@ -86,6 +100,11 @@ def read(query: Mapping[str, str]) -> Chosen:
         chosen,
         _moment("since", query.get("since", "")),
         _moment("until", query.get("until", "")),
+        {
+            name: bound
+            for name in SCORES
+            if (bound := _bound(name, query.get(name, ""))) is not None
+        },
     )
 
 
@@ -103,6 +122,16 @@ def _milliseconds(text: str) -> float | None:
         raise _wrong("min_duration_ms", text, "a number of milliseconds") from None
     if value is not None and not 0 <= value < 1e12:
         raise _wrong("min_duration_ms", text, "a number of milliseconds from 0")
+    return value
+
+
+def _bound(name: str, text: str) -> float | None:
+    try:
+        value = float(text) if text.strip() else None
+    except ValueError:
+        raise _wrong(name, text, "a number") from None
+    if value is not None and not math.isfinite(value):
+        raise _wrong(name, text, "a number")
     return value
 
 

@@ -65,6 +65,7 @@ class SessionPages:
                 [span for trace in reversed(page.items) for span in await self._calls(trace)]
             ),
             hidden=calls.hidden,
+            scores={trace.trace_id: trace.scores for trace in page.items},
             paged=bool(cursor),
         )
 

@@ -74,6 +74,7 @@ class Traces:
     async def show(self, request: Request) -> Response:
         """One trace, and one of its spans in detail."""
         spans: list[Span] = await self._site.service.trace(request.path_params["trace_id"])
+        steps = waterfall.steps(spans)
         span = _selected(spans, request.query_params.get("span", ""))
         total = waterfall.extent(spans)[1]
         return await self._site.page(
@@ -82,7 +83,8 @@ class Traces:
             bars=waterfall.rows(spans),
             ticks=waterfall.ticks(total),
             total_ms=total,
-            root=spans[0],
+            root=steps[0],
+            scored=any(step.scores for step in steps),
             span=span,
             is_call=calls.is_call(span),
             slowness=calls.slowness(span) if calls.is_call(span) else None,
@@ -125,4 +127,4 @@ def _selected(spans: Sequence[Span], span_id: str) -> Span:
     """The span that was asked for, else the first call, else the root."""
     asked = (span for span in spans if span.span_id == span_id)
     called = (span for span in spans if calls.is_call(span))
-    return next(asked, None) or next(called, None) or spans[0]
+    return next(asked, None) or next(called, None) or waterfall.steps(spans)[0]

@@ -27,7 +27,12 @@ class Bar:
 
 
 def rows(spans: Sequence[Span]) -> list[Bar]:
-    """The spans, each below its parent, siblings by start. A parent that never came is no loss."""
+    """The spans, each below its parent, siblings by start. A parent that never came is no loss.
+
+    Spans that only carry scores are left out: they may come days later, and are shown at what
+    they are about.
+    """
+    spans = steps(spans)
     known = {span.span_id for span in spans}
     children: dict[str, list[Span]] = defaultdict(list)
     for span in sorted(spans, key=lambda span: (span.start_ns, span.end_ns, span.span_id)):
@@ -41,8 +46,14 @@ def rows(spans: Sequence[Span]) -> list[Bar]:
     ]  # fmt: skip
 
 
+def steps(spans: Sequence[Span]) -> Sequence[Span]:
+    """The spans of a trace without those that only carry scores, unless there is nothing else."""
+    return [span for span in spans if not span.feedback] or spans
+
+
 def extent(spans: Sequence[Span]) -> tuple[float, float]:
     """The trace's first moment and length, as milliseconds of `Span.offset_ms`."""
+    spans = steps(spans)
     if not spans:
         return 0.0, 0.0
     start = min(span.offset_ms for span in spans)

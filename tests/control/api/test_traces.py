@@ -90,3 +90,52 @@ async def test_a_wrong_question_is_a_problem_document(
     answer = await api.get(f"/api/v1{path}", params=params)
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+def scored(value: float) -> dict[str, object]:
+    """A score of the span in `request`, as it arrives later."""
+    body = request()
+    span = body["resourceSpans"][0]["scopeSpans"][0]["spans"][0]  # type: ignore[index]  # made above
+    link = {"traceId": span["traceId"], "spanId": span["spanId"]}
+    said = {"name": {"stringValue": "helpful"}, "score": {"doubleValue": value},
+            "explanation": {"stringValue": "since"}}  # fmt: skip
+    span |= {"spanId": "aaaaaaaaaaaaaaaa", "parentSpanId": span["spanId"], "name": "score"}
+    span["links"] = [link]
+    span["attributes"] = [
+        {"key": f"annotations.0.annotation.{key}", "value": text} for key, text in said.items()
+    ]
+    return body
+
+
+async def test_scores_are_returned_with_traces_and_by_themselves(stored: httpx.AsyncClient) -> None:
+    assert (await stored.get("/api/v1/scores")).json() == {
+        "items": [],
+        "next": None,
+        "partial": False,
+    }
+    headers = {"content-type": "application/json"}
+    await stored.post("/v1/traces", content=json.dumps(scored(0.5)), headers=headers)
+    (line,) = (await stored.get("/api/v1/scores", params={"name": "helpful"})).json()["items"]
+    assert (line["value"], line["trace_id"], line["model"]) == (0.5, TRACE, "llama")
+    (summary,) = (await stored.get("/api/v1/traces", params={"score": "helpful"})).json()["items"]
+    assert summary["scores"] == [{"name": "helpful", "value": 0.5, "label": "", "count": 1}]
+    call, carrier = (await stored.get(f"/api/v1/traces/{TRACE}")).json()["spans"]
+    assert (call["scores"][0]["value"], call["scores"][0]["explanation"]) == (0.5, "since")
+    assert carrier["feedback"] is True
+    columns = {"columns": "name,scores"}
+    items = (await stored.get("/api/v1/spans", params=columns)).json()["items"]
+    assert {"name": "replicate.run", "scores": {"helpful": 0.5}} in items
+    assert (await stored.get("/api/v1/facets")).json()["scores"] == ["helpful"]
+    for params in ({"score_max": "0.4"}, {"score": "other"}, {"score_label": "x"}):
+        assert (await stored.get("/api/v1/traces", params=params)).json()["items"] == []
+
+
+async def test_odd_questions_about_scores_are_refused(stored: httpx.AsyncClient) -> None:
+    for path, params in (
+        ("/api/v1/scores", {"limit": "0"}),
+        ("/api/v1/scores", {"nmae": "x"}),
+        ("/api/v1/scores", {"trace_id": "zz"}),
+        ("/api/v1/traces", {"score_min": "nan"}),
+    ):
+        assert (await stored.get(path, params=params)).status_code == 422
+    assert (await stored.get("/api/v1/scores", params={"cursor": "x"})).status_code == 400

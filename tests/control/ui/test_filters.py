@@ -69,3 +69,19 @@ def test_a_filter_can_be_taken_out_or_replaced_in_a_link() -> None:
     assert chosen.query(service=None, cursor="x") == "model=m&cursor=x"
     assert chosen.narrowed
     assert not filters.read({"range": "all"}).narrowed
+
+
+def test_scores_are_bounded_by_numbers() -> None:
+    chosen = filters.read({"score": "helpful", "score_max": "0", "score_min": "-1.5"})
+    where = chosen.where(5.0)
+    assert (where.score, where.score_min, where.score_max) == ("helpful", -1.5, 0.0)
+    assert filters.read(dict(parse_qsl(chosen.query()))) == chosen
+    assert chosen.by_score
+    assert not filters.read({}).by_score
+
+
+@pytest.mark.parametrize("text", ["high", "nan", "inf"])
+def test_a_score_that_is_no_number_is_named(text: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        filters.read({"score_min": text})
+    assert [problem.path for problem in refused.value.problems] == ["score_min"]
