@@ -65,7 +65,7 @@ def test_the_licence_and_the_command_are_in_the_wheel(wheel: Path) -> None:
         metadata = [name for name in archive.namelist() if ".dist-info/" in name]
         assert any(name.endswith("licenses/LICENSE") for name in metadata)
         points = next(name for name in metadata if name.endswith("entry_points.txt"))
-        assert b"llm-observe = llm_observe.cli.main:main" in archive.read(points)
+        assert b"llm-observe = llm_observe.cli.start:main" in archive.read(points)
 
 
 def test_the_installed_package_finds_its_parts(wheel: Path, tmp_path: Path) -> None:

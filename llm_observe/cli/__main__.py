@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llm_observe.cli.main import main
+from llm_observe.cli.start import main
 
 if __name__ == "__main__":
     main()

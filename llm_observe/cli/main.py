@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from llm_observe.cli import run as run_program
 from llm_observe.cli.output import ExitCode, complain
 from llm_observe.errors import Forbidden, LLMObserveError, Unreachable
 from llm_observe.version import __version__
@@ -36,6 +37,9 @@ _RUN, _SEE, _CHANGE = "Run", "See", "Change"
 NOUNS: dict[str, Noun] = {
     "demo": Noun("demo", _RUN, "Start control plane, chatbot and a local Llama, to try all of it."),
     "serve": Noun("serve", _RUN, "Start the control plane."),
+    "run": Noun(
+        "run_listed", _RUN, "Run a program and observe it, without editing it: run python app.py."
+    ),
     "doctor": Noun("doctor", _RUN, "Check this machine and say in sentences what is wrong."),
     "agents": Noun("agents", _SEE, "List the agents: who is connected, and what they follow."),
     "agent": Noun("agent", _SEE, "Show one agent: settings desired, acknowledged and in force."),
@@ -112,6 +116,9 @@ def main(args: list[str] | None = None) -> None:
 
 def run(args: list[str] | None = None) -> int:
     """Run the program and return its exit code."""
+    given = sys.argv[1:] if args is None else args
+    if given[:1] == ["run"]:  # whose words are another program's
+        return run_program.main(given[1:])
     try:
         return int(app(args, prog_name="llm-observe", standalone_mode=False) or 0)
     except UsageError as error:

@@ -26,7 +26,10 @@ FAILED, CANNOT_EXECUTE, NOT_FOUND = 1, 126, 127
 def main(args: Sequence[str]) -> int:
     """Become the program. Returns only if that is not possible, with the exit code."""
     ours, rest = split(args)
-    asked = make_parser().parse_args(ours)
+    try:
+        asked = make_parser().parse_args(ours)
+    except SystemExit as ended:  # after --help, or a sentence about wrong usage
+        return int(ended.code or 0)
     argv = [sys.executable, "-m", asked.module, *rest] if asked.module else rest
     if not argv:
         return _say("say which program to run. See llm-observe run --help.", USAGE)

@@ -16,4 +16,10 @@ def main(args: list[str] | None = None) -> None:
     given = sys.argv[1:] if args is None else args
     if given[:1] == ["run"]:
         sys.exit(run.main(given[1:]))
-    importlib.import_module("llm_observe.cli.main").main(given)
+    try:
+        program = importlib.import_module("llm_observe.cli.main")
+    except ModuleNotFoundError as error:
+        if (error.name or "llm_observe").startswith("llm_observe"):
+            raise
+        sys.exit(f"llm-observe: this needs {error.name}: pip install 'llm-observe[cli]'")
+    program.main(given)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from llm_observe.cli.main import load
 from llm_observe.cli.run_options import OPTIONS, make_parser, split
 
 
@@ -48,3 +49,8 @@ def test_wrong_usage_is_64_with_one_sentence(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("llm-observe: ")
     assert line.endswith("See llm-observe run --help.")
+
+
+def test_the_list_of_commands_knows_the_same_options() -> None:
+    known = {name for parameter in load("run").params for name in parameter.opts}
+    assert known - {"program", "--help", "-h"} == {option.flag for option in OPTIONS}
