@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from importlib.metadata import version
 from types import GeneratorType
 from typing import Any
 
@@ -122,7 +123,8 @@ def test_a_run_that_has_to_poll_is_read_after_the_polling(recorder: KeepingRecor
 
 def test_images_are_recorded_as_files_and_no_tokens_are_made_up(recorder: KeepingRecorder) -> None:
     api = ReplicateAPI(output=["https://files.test/a.png"], metrics={"predict_time": 2.0})
-    (picture,) = api.client().run("stability-ai/sdxl", input={"prompt": "a llama", "width": 512})
+    given = {"prompt": "a llama", "width": 512}
+    (picture,) = api.client().run("stability-ai/sdxl", input=given, use_file_output=True)
     assert picture.url == "https://files.test/a.png"
     call = recorder.call
     assert (call.operation, call.system) == ("generate_content", "stability-ai")
@@ -142,6 +144,7 @@ def test_any_output_goes_through_unchanged(recorder: KeepingRecorder, output: An
 # -- run: iterators --------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(version("replicate") < "1.0.3", reason="older clients always poll")
 def test_an_iterator_over_a_finished_answer_ends_when_it_is_exhausted(
     recorder: KeepingRecorder,
 ) -> None:
@@ -346,7 +349,7 @@ def test_the_span_is_current_while_the_library_works(recorder: KeepingRecorder) 
             return super().answer(request)
 
     Looking().client().run(MODEL, input=PROMPT)
-    assert seen == [recorder.spans[0].context.span_id]
+    assert set(seen) == {recorder.spans[0].context.span_id}
 
 
 def test_session_user_tags_and_metadata_come_from_the_context(recorder: KeepingRecorder) -> None:
