@@ -186,6 +186,12 @@ class ClientProtocol:
         """The next message says that the agent disconnects; there is none after it."""
         self._leaving = self._parting = True
 
+    def forget_server(self) -> None:
+        """The next line may lead to another server: it is told everything, and nothing is known."""
+        self._outbox.everything()
+        self.server_capabilities = ServerCapabilities(0)
+        self.server_custom_capabilities = frozenset()
+
     def reborn(self, instance_uid: bytes) -> ClientProtocol:
         """A new conversation of another agent with the same truth: what a forked child needs."""
         child = ClientProtocol(

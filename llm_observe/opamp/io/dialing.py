@@ -56,6 +56,11 @@ def _address(url: str, schemes: Mapping[str, str]) -> str:
     return urlunsplit(SplitResult(schemes[parts.scheme], parts.netloc, path, parts.query, ""))
 
 
+def with_scheme(proxy: str) -> str:
+    """The URL of a proxy that may be just ``host:port`` ("ProxyConnectionSettings.url")."""
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
 def is_loopback(url: str) -> bool:
     """Whether a URL leads to this machine, where a proxy has no business."""
     host = urlsplit(url).hostname or ""

@@ -25,7 +25,13 @@ from llm_observe.errors import LocalProtocolError, RemoteProtocolError
 from llm_observe.opamp import wire
 from llm_observe.opamp.backoff import backoff, respecting
 from llm_observe.opamp.client import ClientProtocol
-from llm_observe.opamp.events import ClientEvent, Connected, Disconnected
+from llm_observe.opamp.events import (
+    ClientEvent,
+    Connected,
+    Disconnected,
+    Malformed,
+    ServerErrorReceived,
+)
 from llm_observe.opamp.values import (
     AgentCapabilities,
     AgentDescription,
@@ -102,6 +108,7 @@ class Driver:
         # On the monotonic clock: when the one who called `stop` no longer waits.
         self.stop_by = 0.0
         self._transport = transport
+        self._next: Transport | None = None
         self._on_event = on_event
         self._around = around
         self._thread: threading.Thread | None = None
@@ -216,7 +223,7 @@ class Driver:
         ran = self._thread is not None and not self.stopping
         self._transport.let_go()
         self.condition = threading.Condition()
-        self._thread = None
+        self._thread = self._next = None
         self.protocol = self.protocol.reborn(instance_uid)
         self._state = ClientState(since=time.time())
         if ran:
@@ -227,6 +234,9 @@ class Driver:
     def _run(self) -> None:
         delays, hint = backoff(random.random), None
         while self._pause(respecting(next(delays), hint, random.random)):
+            if self._take_next():
+                delays = backoff(random.random)
+                next(delays)
             began = time.monotonic()
             hint = self._transport.session(self)
             if time.monotonic() - began >= SETTLED_S:
@@ -235,7 +245,41 @@ class Driver:
     def _pause(self, delay_s: float) -> bool:
         """Wait; False as soon as the client is being stopped."""
         with self.condition:
-            return not self.condition.wait_for(lambda: self.stopping, delay_s)
+            self.condition.wait_for(lambda: self.leaving, delay_s)
+            return not self.stopping
+
+    def _take_next(self) -> bool:
+        """Go over to the line that was asked for; another server may know nothing of this agent."""
+        with self.condition:
+            if self._next is None:
+                return False
+            self._transport, self._next = self._next, None
+            self.protocol.forget_server()
+            return True
+
+    # ------------------------------------------------------------------- for a client that may move
+
+    @property
+    def moving(self) -> bool:
+        """Whether another line was asked for and is not in use yet."""
+        return self._next is not None
+
+    def move(self, transport: Transport) -> None:
+        """Go on over another line: say goodbye on the one that stands, and close it first.
+
+        "The Agent MUST disconnect before it connects anew" (OpAMP, "Duplicate WebSocket
+        Connections"). Nothing of the state is lost.
+        """
+        with self.condition:
+            self._next = transport
+            self.protocol.leave_line()
+            self.condition.notify_all()
+
+    def answered(self) -> None:
+        """The server on this line gave a proper answer."""
+
+    def session_ended(self, trouble: str) -> None:
+        """A line ended, or could not be opened."""
 
     # -------------------------------------------------------------------------- for the transport
 
@@ -248,12 +292,17 @@ class Driver:
 
         return threading.Thread(target=work, name=name, daemon=True)
 
+    @property
+    def leaving(self) -> bool:
+        """Whether the line in use is to be given up."""
+        return self.stopping or self.moving
+
     def open_line(self) -> bool:
         """A line can be written to; False if it is not wanted any more."""
         with self.condition:
-            if not self.stopping:
+            if not self.leaving:
                 self.protocol.connected(framed=self._transport.framed)
-            return not self.stopping
+            return not self.leaving
 
     def line_works(self) -> Connected:
         """The server is there: the event to hand on."""
@@ -274,6 +323,7 @@ class Driver:
             attempts = self._state.attempts + 1
             self._state = replace(self._state, last_error=text, attempts=attempts)
         self.logger.debug("! %s (attempt %d)", text, attempts)
+        self.session_ended(text)
 
     def note_end(self, text: str) -> None:
         """A line that stood has ended."""
@@ -284,6 +334,7 @@ class Driver:
             )
         self.logger.debug("= disconnected: %s", text)
         self.emit(Disconnected(text))
+        self.session_ended(text)
 
     def receive(self, data: bytes) -> tuple[ClientEvent, ...]:
         """What a message from the server says."""
@@ -291,6 +342,8 @@ class Driver:
         with self.condition:
             received = self.protocol.receive(data)
             self.condition.notify_all()
+        if not any(isinstance(event, Malformed | ServerErrorReceived) for event in received):
+            self.answered()
         return received
 
     def emit(self, event: ClientEvent) -> None:

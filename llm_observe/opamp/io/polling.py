@@ -150,7 +150,7 @@ class _Series:
             while self._failed is None and (data := self._next_request()) is not None:
                 self._send(data)
         finally:
-            if self._driver.stopping:
+            if self._driver.leaving:
                 self._poster.close()
             self._happened.put(None)
 
@@ -158,7 +158,7 @@ class _Series:
         """Wait for something to say; None when there is nothing more to come."""
         driver, protocol = self._driver, self._driver.protocol
         with driver.condition:
-            if self.pending is not None and not driver.stopping:
+            if self.pending is not None and not driver.leaving:
                 return self.pending
             if self.pending is not None:  # goodbye carries what it said
                 self.pending = None
@@ -173,7 +173,7 @@ class _Series:
         return None
 
     def _may_speak(self) -> bool:
-        return self._driver.stopping or self._happened.qsize() < MAX_UNHANDLED
+        return self._driver.leaving or self._happened.qsize() < MAX_UNHANDLED
 
     def _send(self, data: bytes) -> None:
         driver = self._driver

@@ -26,7 +26,14 @@ from urllib.parse import urlsplit
 
 from llm_observe.errors import MalformedMessage, MessageTooLarge
 from llm_observe.opamp.io.bodies import WORTH_COMPRESSING, Inflater, compress, media_type
-from llm_observe.opamp.io.dialing import STATUS, http_url, is_loopback, redirected, retry_after
+from llm_observe.opamp.io.dialing import (
+    STATUS,
+    http_url,
+    is_loopback,
+    redirected,
+    retry_after,
+    with_scheme,
+)
 from llm_observe.opamp.io.driver import Headers
 from llm_observe.uids import uid_text
 
@@ -81,8 +88,8 @@ def fate_of(status: int) -> Fate:
 class Poster:
     """Posts messages to one address over one kept connection. For one thread.
 
-    ``headers`` may be a function, asked for each request. The environment's proxies count,
-    except for this machine.
+    ``headers`` may be a function, asked for each request. Without a ``proxy`` those of the
+    environment count, except for this machine.
     """
 
     def __init__(
@@ -91,12 +98,16 @@ class Poster:
         *,
         headers: Headers = {},  # noqa: B006  # never written to
         ssl_context: ssl.SSLContext | None = None,
+        proxy: str | None = None,
+        proxy_headers: Mapping[str, str] = {},  # never written to
         max_message_bytes: int,
         answer_s: float = ANSWER_S,
     ) -> None:
         self.url = http_url(url)
         self._headers = headers
         self._ssl_context = ssl_context
+        self._proxy = proxy and with_scheme(proxy)
+        self._proxy_headers = proxy_headers
         self._limit = max_message_bytes
         self._answer_s = answer_s
         self._pool: PoolManager | None = None
@@ -138,7 +149,7 @@ class Poster:
             response.close()  # nothing, where the body was read and the connection is kept
 
     def _request(self, uid: bytes, data: bytes, deadline: float) -> BaseHTTPResponse:
-        pool = self._pool = self._pool or _make_pool(self.url, self._ssl_context)
+        pool = self._pool = self._pool or self._make_pool()
         given = self._headers() if callable(self._headers) else self._headers
         gzipped = self._gzip and len(data) >= WORTH_COMPRESSING
         left_s = max(0.001, deadline - time.monotonic())
@@ -153,6 +164,18 @@ class Poster:
             preload_content=False,
             decode_content=False,
         )
+
+    def _make_pool(self) -> PoolManager:
+        secure = self.url.startswith("https:")
+        context = (self._ssl_context or ssl.create_default_context()) if secure else None
+        options = {"num_pools": 1, "maxsize": 1, "ssl_context": context}
+        proxy = self._proxy or _environments_proxy(self.url)
+        if proxy is None:
+            plain: PoolManager = _urllib3().PoolManager(**options)
+            return plain
+        headers = {**_authorization(proxy), **self._proxy_headers}
+        made: PoolManager = _urllib3().ProxyManager(proxy, proxy_headers=headers, **options)
+        return made
 
     def _read(self, response: BaseHTTPResponse, deadline: float) -> bytes:
         kind = media_type(response.headers.get("Content-Type", ""))
@@ -182,21 +205,7 @@ def _urllib3() -> Any:
     return importlib.import_module("urllib3")  # on the client's thread, and only where it polls
 
 
-def _make_pool(url: str, ssl_context: ssl.SSLContext | None) -> PoolManager:
-    library = _urllib3()
-    secure = url.startswith("https:")
-    context = (ssl_context or ssl.create_default_context()) if secure else None
-    options = {"num_pools": 1, "maxsize": 1, "ssl_context": context}
-    proxy = _proxy(url)
-    made: PoolManager = (
-        library.PoolManager(**options)
-        if proxy is None
-        else library.ProxyManager(proxy, proxy_headers=_proxy_headers(proxy), **options)
-    )
-    return made
-
-
-def _proxy(url: str) -> str | None:
+def _environments_proxy(url: str) -> str | None:
     """The proxy that the environment names for an address."""
     parts = urlsplit(url)
     if is_loopback(url) or urllib.request.proxy_bypass(parts.netloc):
@@ -204,7 +213,7 @@ def _proxy(url: str) -> str | None:
     return urllib.request.getproxies().get(parts.scheme)
 
 
-def _proxy_headers(proxy: str) -> Mapping[str, str]:
+def _authorization(proxy: str) -> Mapping[str, str]:
     parts = urlsplit(proxy)
     if not parts.username:
         return {}

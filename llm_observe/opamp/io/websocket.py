@@ -22,7 +22,14 @@ from websockets.sync.client import ClientConnection, connect
 from llm_observe.opamp import wire
 from llm_observe.opamp.client import ClientProtocol
 from llm_observe.opamp.events import ClientEvent, Malformed, ServerErrorReceived
-from llm_observe.opamp.io.dialing import Redirected, asked_delay, is_loopback, reason, websocket_url
+from llm_observe.opamp.io.dialing import (
+    Redirected,
+    asked_delay,
+    is_loopback,
+    reason,
+    websocket_url,
+    with_scheme,
+)
 from llm_observe.opamp.io.driver import Around, ClientState, Driver, Headers
 from llm_observe.opamp.values import AgentCapabilities, ErrorKind
 
@@ -95,9 +102,11 @@ class WebSocketTransport:
         *,
         headers: Headers = {},  # noqa: B006  # never written to
         ssl_context: ssl.SSLContext | None = None,
+        proxy: str | None = None,
         ping_s: float = PING_S,
     ) -> None:
         self.url = websocket_url(url)
+        self._proxy = proxy and with_scheme(proxy)
         self._headers = headers
         self._ssl_context = ssl_context
         self._ping_s = ping_s
@@ -123,7 +132,7 @@ class WebSocketTransport:
             additional_headers=dict(headers),
             user_agent_header="llm-observe-opamp",
             compression=None,
-            proxy=None if is_loopback(self.url) else True,
+            proxy=self._proxy or (None if is_loopback(self.url) else True),
             open_timeout=OPEN_TIMEOUT_S,
             close_timeout=CLOSE_TIMEOUT_S,
             ping_interval=self._ping_s,
