@@ -193,9 +193,8 @@ def app_state(uid: str, name: str, version: str, document: Mapping[str, Any]) ->
             "settings": Component({"schema.hash": schema_hash()}),
             "instrumentors": Component({}, parts),
         }),
-        None,
-        OURS,
-        1,
+        capabilities=OURS,
+        sequence_num=1,
     )  # fmt: skip
 
 
@@ -212,10 +211,9 @@ def collector_state() -> AgentState:
             "pipeline:traces": Health(False, now, "exporter otlphttp: connection refused",
                                       "StatusRecoverableError", now)}),
         {"": ConfigFile(COLLECTOR_YAML.encode(), "text/yaml")},
-        None, None, None,
-        AgentCapabilities.REPORTS_STATUS | AgentCapabilities.REPORTS_EFFECTIVE_CONFIG
-        | AgentCapabilities.REPORTS_HEALTH,
-        1,
+        capabilities=AgentCapabilities.REPORTS_STATUS
+        | AgentCapabilities.REPORTS_EFFECTIVE_CONFIG | AgentCapabilities.REPORTS_HEALTH,
+        sequence_num=1,
     )  # fmt: skip
 
 
