@@ -15,11 +15,12 @@ from llm_observe.spanstore.rollup import RESOLUTIONS, Histogram, add, percentile
 MAX_POINTS = 2000
 MAX_LINES = 50
 
-# Both generations of the GenAI conventions' names; an app emits one of them.
+# All generations of the GenAI conventions' names, and ours where 1.36 has none; an app emits one.
 _DURATION = ("gen_ai.client.operation.duration", "gen_ai.client.inference.duration")
 _TTFT = (
     "gen_ai.client.operation.time_to_first_chunk",
     "gen_ai.client.inference.time_to_first_chunk",
+    "llm_observe.client.operation.time_to_first_chunk",
 )
 _TOKENS = (
     "gen_ai.client.token.usage",

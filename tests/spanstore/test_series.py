@@ -44,6 +44,22 @@ def test_points_fall_into_their_steps_and_gaps_are_filled(
     assert line.unit == "s"
 
 
+@pytest.mark.parametrize(
+    "metric",
+    [
+        "gen_ai.client.operation.time_to_first_chunk",
+        "gen_ai.client.inference.time_to_first_chunk",
+        "llm_observe.client.operation.time_to_first_chunk",
+    ],
+)
+def test_the_time_to_the_first_piece_is_found_under_the_names_of_each_generation(
+    store: SpanStore, reader: SpanReader, metric: str
+) -> None:
+    put(store, point({0: 2}, metric=metric, time_s=5))
+    (line,) = reader.series(replace(ALL, metric="ttft"))
+    assert line.points[0].count == 2
+
+
 def test_lines_are_split_by_model_service_or_token_type(
     store: SpanStore, reader: SpanReader
 ) -> None:

@@ -31,6 +31,12 @@ LEVELS: dict[CaptureLevel, tuple[str, str]] = {
 }  # fmt: skip
 """Name and meaning of each capture level, from least to most."""
 
+GENERATIONS: dict[str, tuple[str, str]] = {
+    "1.41": ("1.41", "Current names: gen_ai.provider.name, messages as attributes of the span."),
+    "1.36": ("1.36", "For back ends that read no newer ones: gen_ai.system, messages as events of the span."),
+}  # fmt: skip
+"""Name and meaning of each release of the GenAI conventions."""
+
 
 @dataclass(frozen=True, slots=True)
 class DestinationForm:
@@ -43,6 +49,7 @@ class DestinationForm:
     enabled: str = ""
     signals: tuple[str, ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
+    protocol: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,11 @@ def capture(form: FormData, base: SettingsView) -> Edit:
     return _edit(form, base, {"capture.level": _text(form, "level")})
 
 
+def conventions(form: FormData, base: SettingsView) -> Edit:
+    """The conventions card."""
+    return _edit(form, base, {"conventions.genai": _text(form, "genai")})
+
+
 def destination(form: FormData, base: SettingsView) -> Edit:
     """One destination, new or known.
 
@@ -85,6 +97,7 @@ def destination(form: FormData, base: SettingsView) -> Edit:
         raise SettingsError([Problem("name", "nothing", "a name, such as phoenix")])
     values: dict[str, Any] = {
         "endpoint": typed.endpoint,
+        "protocol": typed.protocol,
         "compression": typed.compression,
         "timeout_s": _number(typed.timeout_s),
         "enabled": {"true": True, "false": False}.get(typed.enabled, ""),
@@ -124,6 +137,7 @@ def typed_destination(form: FormData) -> DestinationForm:
         _text(form, "enabled"),
         tuple(str(signal) for signal in form.getlist("signals")),
         tuple(pair for pair in zip(names, values, strict=False) if any(pair)),
+        _text(form, "protocol"),
     )
 
 
@@ -138,6 +152,7 @@ def known_destinations(document: Fragment) -> list[DestinationForm]:
             {True: "true", False: "false"}.get(value.get("enabled"), ""),
             tuple(value.get("signals", ())),
             tuple((str(key), str(item)) for key, item in value.get("headers", {}).items()),
+            str(value.get("protocol", "")),
         )
         for name, value in sorted(document.get("destinations", {}).items())
     ]

@@ -28,6 +28,7 @@ from llm_observe.settings.documents import join_path
 EDITS: Mapping[str, Callable[[FormData, SettingsView], Edit]] = {
     "sampling": forms.sampling,
     "capture": forms.capture,
+    "conventions": forms.conventions,
     "destination": forms.destination,
     "remove": forms.without_destination,
     "text": forms.whole,
@@ -121,6 +122,7 @@ class SettingsPages:
             view=view,
             services=sorted({*services, *([view.service] if view.service else [])}),
             levels=forms.LEVELS,
+            generations=forms.GENERATIONS,
             destinations=_destinations(view, wrong),
             text=_text(view, wrong),
             blank=forms.DestinationForm(),
@@ -191,7 +193,7 @@ def _wrong(form: FormData, error: SettingsError) -> forms.Wrong:
     return forms.Wrong(kind, error.problems, typed)
 
 
-_KEPT = ("ratio", "level", "text", "comment", "author")
+_KEPT = ("ratio", "level", "genai", "text", "comment", "author")
 
 
 def _destinations(

@@ -116,6 +116,38 @@ async def test_destinations_are_changed_and_removed(here: World, browser: Browse
     assert (await here.service.settings()).document == {}
 
 
+async def test_a_destination_over_grpc_shows_its_protocol_and_keeps_it(
+    here: World, browser: Browser
+) -> None:
+    await browser.submit(
+        "/settings", form="destination", name="p", endpoint="http://127.0.0.1:4317", protocol="grpc"
+    )
+    document = (await here.service.settings()).document
+    assert document["destinations"]["p"]["protocol"] == "grpc"
+    page = await browser.text("/settings")
+    assert "http://127.0.0.1:4317, grpc" in page
+    assert "<option selected>grpc</option>" in page
+    answer = await browser.submit(
+        "/settings", form="destination", name="p", endpoint="http://127.0.0.1:4317/v1/traces",
+        protocol="grpc",
+    )  # fmt: skip
+    assert answer.status_code == 422
+    assert "a URL without a path" in answer.text
+
+
+async def test_the_release_of_the_conventions_is_chosen_and_unset(
+    here: World, browser: Browser
+) -> None:
+    await browser.submit("/settings", form="conventions", genai="1.36")
+    assert (await here.service.settings()).document == {"conventions": {"genai": "1.36"}}
+    assert 'value="1.36" checked' in await browser.text("/settings")
+    refused = await browser.submit("/settings", form="conventions", genai="1.42")
+    assert refused.status_code == 422
+    assert "expected one of" in refused.text
+    await browser.submit("/settings", form="conventions", genai="")
+    assert (await here.service.settings()).document == {}
+
+
 async def test_destinations_of_the_app_can_be_switched_off_from_here(
     here: World, browser: Browser
 ) -> None:
