@@ -47,7 +47,7 @@ def start(given: Mapping[str, Any]) -> None:
         settings=given.get("settings"),
         resource={DOOR: "run"},
     )
-    begin = _Beginning(given.get("fallback_name") or None)
+    begin = _Beginning(given.get("fallback_name") or None, patch.connected())
     patch.connect(begin)
     instrument.install()
     begin.wait()
@@ -56,8 +56,8 @@ def start(given: Mapping[str, Any]) -> None:
 class _Beginning:
     """Stands in for the recorder until observation has begun. Implements `patch.Recorder`."""
 
-    def __init__(self, fallback_name: str | None) -> None:
-        self._fallback_name = fallback_name
+    def __init__(self, fallback_name: str | None, before: patch.Recorder | None) -> None:
+        self._fallback_name, self._before = fallback_name, before
         self._real: patch.Recorder | None = None
         self._renew()
         os.register_at_fork(after_in_child=self._forked)
@@ -91,14 +91,12 @@ class _Beginning:
             return self._real
 
     def _begin(self) -> None:
+        patch.connect(self._before)  # an instrumentor's, whose provider is to be kept
         try:
             handle.observe(self._name())
         except Exception:  # the program must run on, whatever is wrong with us
             logger.exception("llm-observe: this program could not be observed")
-            patch.connect(None)
-            return
-        now = patch.connected()
-        self._real = None if now is self else now
+        self._real = patch.connected()
 
     def _name(self) -> str | None:
         known = default_service_name() != "unknown_service" or os.environ.get("OTEL_SERVICE_NAME")

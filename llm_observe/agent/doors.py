@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
@@ -30,6 +30,7 @@ from llm_observe.tracing.pipeline import Pipeline
 from llm_observe.tracing.starting import OwnProvider
 
 if TYPE_CHECKING:
+    from llm_observe.tracing.foreign import ForeignRecorder
     from llm_observe.tracing.foreign_pipeline import ForeignPipeline
 
 _ITS_OWN = "OTEL_EXPORTER_OTLP_"
@@ -58,12 +59,8 @@ def with_preset(arguments: Arguments) -> dict[str, Any]:
 
 def foreign_provider() -> trace.TracerProvider | None:
     """The tracer provider in place that is not ours: an instrumentor's, else the global one."""
-    module = sys.modules.get("llm_observe.tracing.foreign")
-    recorder = patch.connected()
-    if module is not None and isinstance(recorder, module.ForeignRecorder):
-        provider = recorder.tracer_provider
-    else:
-        provider = trace.get_tracer_provider()
+    recorder = _instrumentors()
+    provider = recorder.tracer_provider if recorder else trace.get_tracer_provider()
     ours = isinstance(provider, OwnProvider | trace.ProxyTracerProvider)
     return None if ours else provider
 
@@ -73,14 +70,22 @@ def make_pipeline(
 ) -> Pipeline | ForeignPipeline:
     """The pipeline of this process. Ours becomes the global provider where nobody has set one."""
     own = Pipeline(resource, settings, config_hash)
-    provider = foreign_provider()
+    provider, recorder = foreign_provider(), _instrumentors()
     if provider is not None:
         module = importlib.import_module("llm_observe.tracing.foreign_pipeline")
-        foreign: ForeignPipeline = module.ForeignPipeline(provider, own)
+        meters = recorder.meter_provider if recorder else None
+        foreign: ForeignPipeline = module.ForeignPipeline(provider, own, meters)
         return foreign
     if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         trace.set_tracer_provider(own.tracer_provider)
     return own
+
+
+def _instrumentors() -> ForeignRecorder | None:
+    """The recorder of an instrumentor that came before us; its module is not loaded for asking."""
+    module, recorder = sys.modules.get("llm_observe.tracing.foreign"), patch.connected()
+    there = module is not None and isinstance(recorder, module.ForeignRecorder)
+    return cast("ForeignRecorder", recorder) if there else None
 
 
 def read_here(now: float, **arguments: Any) -> Options:

@@ -101,6 +101,11 @@ class ForeignRecorder:
         return self._given or trace.get_tracer_provider()
 
     @property
+    def meter_provider(self) -> MeterProvider | None:
+        """The one given; None stands for the global one."""
+        return self._meters
+
+    @property
     def calls(self) -> int:
         """Calls that ended."""
         return self._intake.calls
