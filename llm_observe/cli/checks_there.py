@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,11 +15,11 @@ from llm_observe.control.client import ControlClient, Json
 from llm_observe.errors import ControlError, Forbidden, LLMObserveError, Unreachable
 from llm_observe.settings.layers import active_destinations, resolve
 from llm_observe.settings.model import CaptureLevel, Destination
+from llm_observe.tracing.export.backend import Backend
 from llm_observe.tracing.export.exchange import Exchange
 from llm_observe.tracing.export.headers import HeaderError
 from llm_observe.tracing.export.headers import resolve as resolve_headers
-from llm_observe.tracing.export.target import target_of
-from llm_observe.tracing.export.transport import Transport
+from llm_observe.tracing.export.target import asked
 from llm_observe.tracing.export.verdict import Answer, explain
 
 TIMEOUT_S = 5.0
@@ -86,27 +87,21 @@ def probe(name: str, destination: Destination, environ: Mapping[str, str]) -> Fi
         answer = _empty_request(destination, environ)
     except HeaderError as error:
         return broken("destinations", f"{label}: {error}.")
-    if 200 <= answer.status < 300:
+    if answer.succeeded or answer.throttled:
         return ok("destinations", f"{label} answers.")
-    return broken("destinations", f"{label} does not take spans: {explain(answer)}.")
+    what = " and ".join(destination.signals)
+    return broken("destinations", f"{label} does not take {what}: {explain(answer)}.")
 
 
 def _empty_request(destination: Destination, environ: Mapping[str, str]) -> Answer:
-    headers = resolve_headers(destination.headers, environ)
-    timeout_s = min(destination.timeout_s, TIMEOUT_S)
-    exchange = Exchange(CaptureLevel.OFF, destination, time.monotonic() + timeout_s)
-    transport = Transport(environ)
+    headers = resolve_headers(destination, environ)
+    limited = replace(destination, timeout_s=min(destination.timeout_s, TIMEOUT_S))
+    exchange = Exchange(CaptureLevel.OFF, limited, time.monotonic() + limited.timeout_s)
+    backend = Backend(environ)
     try:
-        return transport.post(
-            target_of(destination).traces,
-            b"",
-            headers,
-            compress=False,
-            timeout_s=timeout_s,
-            exchange=exchange,
-        )
+        return backend.post(asked(limited), limited, backend.nothing(), headers, exchange)
     finally:
-        transport.close()
+        backend.close()
 
 
 def ingest(options: Options, environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -119,7 +114,7 @@ def ingest(options: Options, environ: Mapping[str, str]) -> Iterator[Finding]:
     if answer.status in {401, 403}:
         what = "is refused" if options.token else "is missing, and one is needed"
         yield broken("token", f"The ingest token in LLM_OBSERVE_TOKEN {what}.")
-    elif 200 <= answer.status < 300:
+    elif answer.succeeded:
         yield ok("token", f"Apps may report to {options.server}.")
 
 

@@ -12,7 +12,7 @@ from llm_observe.cli import checks_there
 from llm_observe.cli.finding import Finding, State
 from llm_observe.control.client import ControlClient
 from llm_observe.settings.model import Destination
-from llm_observe.testing import OTLPSink, serve_in_thread
+from llm_observe.testing import Answer, OTLPGrpcSink, OTLPSink, serve_grpc, serve_in_thread
 
 NOBODY = "http://127.0.0.1:1"
 
@@ -57,6 +57,19 @@ def test_destinations_are_asked_with_an_empty_request() -> None:
         finding = checks_there.probe("mine", Destination(endpoint=served.url), {})
     assert finding.state is State.OK
     assert not sink.spans()
+
+
+def test_a_destination_over_grpc_is_asked_over_grpc() -> None:
+    sink = OTLPGrpcSink()
+    with serve_grpc(sink) as served:
+        wanted: tuple[Any, ...] = (("traces",), ("metrics",))
+        for signals in wanted:
+            destination = Destination(endpoint=served.url, protocol="grpc", signals=signals)
+            assert checks_there.probe("mine", destination, {}).state is State.OK
+        sink.answer_with(Answer(code="UNAUTHENTICATED"))
+        finding = checks_there.probe("mine", destination, {})
+    assert [request.signal for request in sink.requests()] == ["traces", "metrics", "metrics"]
+    assert "does not take metrics: gRPC UNAUTHENTICATED." in finding.sentence
 
 
 def test_a_destination_that_is_not_there_is_broken() -> None:

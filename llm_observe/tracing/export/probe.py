@@ -19,7 +19,7 @@ from llm_observe.tracing.export import late
 from llm_observe.tracing.export.exchange import Exchange
 from llm_observe.tracing.export.headers import HeaderError, resolve
 from llm_observe.tracing.export.quiet import quiet
-from llm_observe.tracing.export.target import Signal, target_of
+from llm_observe.tracing.export.target import asked, target_of
 from llm_observe.tracing.export.verdict import Answer, explain
 from llm_observe.tracing.gate import gate
 
@@ -86,18 +86,15 @@ class _Probe:
         backend: Backend = late.load(_BACKEND).Backend(self._environ)
         self._exchange = Exchange(CaptureLevel.OFF, self._destination, deadline)
         try:
+            signal = asked(self._destination)
             return backend.post(
-                self._signal, self._destination, backend.nothing(), headers, self._exchange
+                signal, self._destination, backend.nothing(), headers, self._exchange
             )
         finally:
             backend.close()
 
-    @property
-    def _signal(self) -> Signal:
-        return "traces" if "traces" in self._destination.signals else "metrics"
-
     def _unreachable(self, reason: str) -> Problem:
-        url = target_of(self._destination).url(self._signal)
+        url = target_of(self._destination).url(asked(self._destination))
         return Problem(
             join_path(("destinations", self._name, "endpoint")),
             f"{url}: {reason}",

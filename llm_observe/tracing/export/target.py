@@ -43,6 +43,11 @@ def target_of(destination: Destination) -> Target:
     return Target(base + _PATHS["traces"], base + _PATHS["metrics"])
 
 
+def asked(destination: Destination) -> Signal:
+    """The signal under which a destination is asked whether it would take any."""
+    return "traces" if "traces" in destination.signals else "metrics"
+
+
 def _with_port(url: str) -> str:
     parts = urlsplit(url)
     if parts.port is not None:
