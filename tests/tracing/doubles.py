@@ -72,6 +72,8 @@ class ReplicateAPI:
     metrics: dict[str, Any] = field(default_factory=lambda: dict(METRICS))
     error_logs: str = "loading\nCUDA error while reading: Where do llamas live?"
     create_fault: Exception | None = None
+    early: bool = False
+    """A blocking request is answered with the whole output while it still says ``processing``."""
     requests: list[httpx.Request] = field(default_factory=list)
     created: int = 0
 
@@ -118,7 +120,10 @@ class ReplicateAPI:
         self.created += 1
         waits = "prefer" in request.headers and not self.polls
         status = self.status if waits else "starting"
-        return httpx.Response(201, json=self._prediction(status, f"pred-{self.created}"))
+        made = self._prediction(status, f"pred-{self.created}")
+        if self.early:
+            made |= {"status": "processing", "metrics": None, "started_at": None}
+        return httpx.Response(201, json=made)
 
     def _poll(self, name: str) -> httpx.Response:
         if self.reload_status != 200:

@@ -1,7 +1,7 @@
 """What a provider is: pure functions from a client's requests and answers to a `Call`.
 
-A provider never touches a socket, a span or the caller's objects beyond reading them. The one
-wrapper (`llm_observe.tracing.patch`) drives it, and guards it: a provider may raise.
+On the app's threads a provider never touches a socket, a span or the caller's objects beyond
+reading them. The one wrapper (`llm_observe.tracing.patch`) drives it, and guards it: a provider may raise.
 """
 
 from __future__ import annotations

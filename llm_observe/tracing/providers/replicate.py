@@ -197,7 +197,12 @@ class Replicate:
 
     def over(self, call: Call) -> bool:
         """Whether the prediction has come to an end."""
-        return (call.inner.prediction or {}).get("status") in TERMINAL
+        return self.over_with(call.inner.prediction or {})
+
+    @staticmethod
+    def over_with(prediction: Mapping[str, Any]) -> bool:
+        """Whether a prediction with these fields has come to an end."""
+        return prediction.get("status") in TERMINAL
 
     def end(self, call: Call) -> None:
         """Keep what the prediction knows by now; it is read later."""
@@ -207,7 +212,9 @@ class Replicate:
             handle.seen = dict(prediction)
             if handle.output is None and not call.received:
                 handle.output = kept(prediction.get("output"))
-            if handle.sent_events:
+            # An answer may come before its prediction is said to be over, and before its numbers.
+            early = handle.output is not None and not self.over_with(prediction)
+            if handle.sent_events or (early and not (call.aborted or call.error_type)):
                 call.completion = partial(_complete, call, handle)
         call.late = partial(_settle, call, handle)
 

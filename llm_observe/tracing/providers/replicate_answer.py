@@ -15,6 +15,7 @@ from llm_observe.tracing.call import Call, Message, snapshot
 from llm_observe.tracing.providers.replicate_request import limit_of
 
 TERMINAL = frozenset({"succeeded", "failed", "canceled"})
+_HIDDEN = "hidden"  # the version of Replicate's official models
 LOGS_TAIL = 4096
 """Characters of a failed prediction's logs that are kept: the end says why."""
 
@@ -115,7 +116,8 @@ def read_prediction(call: Call, handle: Handle, prediction: Mapping[str, Any]) -
     call.server_first_token_s = _number(metrics, "time_to_first_token") or call.server_first_token_s
     call.queue_ms = _between_ms(prediction, "created_at", "started_at", call.queue_ms)
     call.response_model = str(prediction.get("model") or call.response_model)
-    call.model_version = str(prediction.get("version") or call.model_version)
+    if prediction.get("version") != _HIDDEN:
+        call.model_version = str(prediction.get("version") or call.model_version)
     if handle.status == "failed":
         _failed(call, prediction)
 
