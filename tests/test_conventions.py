@@ -6,7 +6,18 @@ import pytest
 from openinference.semconv.trace import SpanAttributes
 
 from llm_observe import conventions
-from llm_observe.conventions import FIELDS, KINDS, PROMOTED, Kind, is_llm, kind_of
+from llm_observe.conventions import (
+    FIELDS,
+    KINDS,
+    METRICS,
+    PROMOTED,
+    Kind,
+    is_llm,
+    keys_for,
+    kind_of,
+    metric_keys_for,
+    renamed,
+)
 from llm_observe.tracing.call import Call
 
 
@@ -72,7 +83,7 @@ def test_every_openinference_attribute_has_a_kind() -> None:
 
 
 def test_every_field_is_one_of_a_calls_or_made_from_them() -> None:
-    own = {field.name for field in dataclasses.fields(Call)}
+    own = {field.name for field in dataclasses.fields(Call)}  # type: ignore[arg-type]  # it is one
     own |= {name for name, value in vars(Call).items() if isinstance(value, property)}
     made = {"model", "input_messages", "input_characters", "output_characters", "output_chunks"}
     made |= {"input_value", "output_value", "system_instructions"}
@@ -82,6 +93,54 @@ def test_every_field_is_one_of_a_calls_or_made_from_them() -> None:
 def test_no_key_stands_for_two_fields() -> None:
     keys = [key for field in FIELDS for key in field.keys]
     assert len(keys) == len(set(keys))
+
+
+def test_the_newest_keys_of_a_field_are_all_but_those_of_the_older_generation() -> None:
+    for field in FIELDS:
+        older = {field.older} if field.older else set()
+        assert set(keys_for("1.41")[field.name]) == set(field.keys) - older
+        assert keys_for("1.36")[field.name] == field.keys_in("1.36")
+
+
+def test_the_older_generation_differs_in_what_was_renamed_or_added_since() -> None:
+    """Semantic conventions 1.37 (`gen_ai.provider.name`, messages) and 1.41 (streaming)."""
+    older, newest = keys_for("1.36"), keys_for("1.41")
+    gone = {key for keys in newest.values() for key in keys}
+    gone -= {key for keys in older.values() for key in keys}
+    assert gone == {
+        "gen_ai.provider.name",
+        "gen_ai.request.stream",
+        "gen_ai.response.time_to_first_chunk",
+        "gen_ai.input.messages",
+        "gen_ai.output.messages",
+        "gen_ai.system_instructions",
+    }
+    assert older["provider"] == ("llm.provider", "gen_ai.system")
+    assert older["time_to_first_chunk_s"] == ("llm_observe.time_to_first_chunk",)
+
+
+def test_attributes_are_renamed_into_a_generation() -> None:
+    attributes = {"gen_ai.provider.name": "replicate", "gen_ai.request.stream": True, "x": 1}
+    assert renamed(attributes, "1.41") == attributes
+    assert renamed(attributes, "1.36") == {"gen_ai.system": "replicate", "x": 1}
+
+
+def test_metrics_have_the_names_of_their_generation_or_ours_where_it_has_none() -> None:
+    names = {row.field: (row.name_in("1.36"), row.name_in("1.41")) for row in METRICS}
+    assert names["duration"] == ("gen_ai.client.operation.duration",) * 2
+    assert names["tokens"] == ("gen_ai.client.token.usage",) * 2
+    for field in ("first_chunk", "per_chunk"):
+        older, newest = names[field]
+        assert newest.startswith("gen_ai.client.operation.time_")
+        assert older == newest.replace("gen_ai.", "llm_observe.", 1)
+    assert dict(metric_keys_for("1.36"))["provider"] == "gen_ai.system"
+    assert all(key for _, key in metric_keys_for("1.41"))
+
+
+def test_what_messages_are_called_in_events_is_scrubbed_by_its_kind() -> None:
+    assert kind_of("content") is Kind.INPUT
+    assert kind_of("message") is Kind.INPUT
+    assert kind_of("role") is Kind.METADATA
 
 
 def test_promoted_columns_hold_no_content() -> None:
