@@ -38,6 +38,13 @@ def make_resource(
     return Resource.create({**process, **extra, **own})
 
 
+def renamed(resource: Resource, instance_id: str) -> Resource:
+    """The same for another instance: a forked child, or a uid that the server assigned."""
+    attributes: dict[str, Any] = dict(resource.attributes)
+    attributes |= {"service.instance.id": instance_id, "process.pid": os.getpid()}
+    return Resource(attributes, resource.schema_url)
+
+
 def identifying(resource: Resource) -> dict[str, Any]:
     """The attributes that tell this process from all others."""
     return {key: resource.attributes[key] for key in _IDENTIFYING if key in resource.attributes}

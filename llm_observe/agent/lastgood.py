@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from typing import Any
 from llm_observe.errors import StateError
 from llm_observe.settings.documents import document_hash
 from llm_observe.statedir import StateDir
+from llm_observe.uids import uid_from_text, uid_text
 
 _FILE = "remote.json"
+_IDENTITY = "instance_uid"
 _FORMAT = 1
 
 
@@ -83,7 +86,7 @@ def decode(data: bytes) -> Saved:
 
 
 class LastGood:
-    """The file on disk, or memory where there is no usable disk.
+    """The files on disk, or memory where there is no usable disk.
 
     ``trouble`` says why nothing is kept, or that what was kept could not be read; ``damaged``
     is true for the latter.
@@ -91,15 +94,26 @@ class LastGood:
 
     def __init__(self, folder: StateDir | None, version: str, trouble: str = "") -> None:
         self._folder, self._version = folder, version
+        self._unclaimed: tuple[Path, str] | None = None
+        self._address: tuple[Path, str] | None = None
         self.trouble, self.damaged = trouble, False
 
     @classmethod
     def open(cls, root: Path, service: str, version: str) -> LastGood:
         """Claim the service's state folder; never raises."""
-        try:
-            return cls(StateDir.claim(root, service), version)
-        except StateError as error:
-            return cls(None, version, f"settings are not kept across restarts: {error}")
+        made = cls(None, version)
+        made._address = made._unclaimed = (root, service)
+        made._claim()
+        return made
+
+    def after_fork_in_child(self) -> LastGood:
+        """A child's own: the parent keeps its folder, the child claims another when it saves."""
+        child = LastGood(None, self._version)
+        child._address = child._unclaimed = self._address
+        if self._folder is not None:
+            with suppress(OSError):
+                self._folder.release()
+        return child
 
     def load(self) -> Saved | None:
         """What was saved, or None; a damaged file is reported in ``trouble``."""
@@ -114,10 +128,36 @@ class LastGood:
 
     def save(self, state: RemoteState) -> None:
         """Write through to disk before what it says is reported; never raises."""
+        self._write(_FILE, state.encode(self._version))
+
+    def assigned_uid(self) -> bytes | None:
+        """The instance uid that a server assigned to this folder, or None."""
+        try:
+            data = self._folder.read(_IDENTITY) if self._folder is not None else None
+        except StateError:  # another identity does no harm, and the next one is saved
+            return None
+        uid = uid_from_text((data or b"").decode("ascii", "replace"))
+        return uid if any(uid) else None
+
+    def save_uid(self, uid: bytes) -> None:
+        """Keep an assigned instance uid; never raises."""
+        self._write(_IDENTITY, uid_text(uid).encode())
+
+    def _write(self, name: str, data: bytes) -> None:
+        self._claim()
         if self._folder is None:
             return
         try:
-            self._folder.write(_FILE, state.encode(self._version))
+            self._folder.write(name, data)
             self.trouble = ""
+        except StateError as error:
+            self.trouble = f"settings are not kept across restarts: {error}"
+
+    def _claim(self) -> None:
+        wanted, self._unclaimed = self._unclaimed, None
+        if wanted is None:
+            return
+        try:
+            self._folder = StateDir.claim(*wanted)
         except StateError as error:
             self.trouble = f"settings are not kept across restarts: {error}"

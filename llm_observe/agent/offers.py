@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from llm_observe.errors import Problem, SettingsError
-from llm_observe.settings.documents import Fragment, diff, join_path, merge, nest, without
+from llm_observe.settings.documents import Fragment, diff, flatten, join_path, merge, nest, without
 from llm_observe.settings.layers import (
     Layer,
     LayerValue,
@@ -80,6 +80,20 @@ def held_fragment(before: Resolved, in_force: Settings, remote: Fragment) -> dic
         if change.after is None:
             held = without(held, change.path)
     return merge(held, nest({c.path: c.after for c in changed if c.after is not None}))
+
+
+def keep_ages(new: Resolved, old: Resolved) -> Resolved:
+    """A key that the same layer still sets to the same value keeps its age."""
+    before, after = flatten(old.document), flatten(new.document)
+    sources = {
+        path: old.sources[path]
+        if path in old.sources
+        and old.sources[path].layer == source.layer
+        and before.get(path) == after.get(path)
+        else source
+        for path, source in new.sources.items()
+    }
+    return Resolved(new.settings, new.document, sources, new.capped)
 
 
 def new_problems(resolved: Resolved, before: Resolved) -> list[Problem]:

@@ -10,11 +10,18 @@ from typing import Any
 from opentelemetry.sdk.resources import Resource
 
 from llm_observe.agent.identity import identifying, non_identifying
+from llm_observe.agent.lastgood import RemoteState
 from llm_observe.agent.offers import ENTRY
-from llm_observe.opamp import AgentDescription, Component, Components, ConfigFile, Health
+from llm_observe.opamp import (
+    AgentDescription,
+    Component,
+    Components,
+    ConfigFile,
+    ConfigState,
+    ConfigStatus,
+)
 from llm_observe.settings.layers import Resolved
 from llm_observe.settings.schema import schema_hash
-from llm_observe.tracing.export.status import DestinationStatus, PipelineStatus
 from llm_observe.tracing.instrument import InstrumentorInfo
 
 SOURCES = f"{ENTRY}.sources"
@@ -42,6 +49,14 @@ def effective_config(resolved: Resolved) -> dict[str, ConfigFile]:
     }
 
 
+def config_status(state: RemoteState) -> ConfigStatus:
+    """How the last offer ended."""
+    if not state.received_hash:
+        return ConfigStatus(b"", ConfigState.UNSET, "")
+    verdict = ConfigState.APPLIED if state.applied else ConfigState.FAILED
+    return ConfigStatus(state.received_hash, verdict, state.error)
+
+
 def components(instrumentors: Iterable[InstrumentorInfo]) -> Components:
     """The settings schema and the instrumentors, hashed so that equal sets have equal hashes."""
     libraries = {info.library: Component(metadata=_instrumentor(info)) for info in instrumentors}
@@ -52,46 +67,6 @@ def components(instrumentors: Iterable[InstrumentorInfo]) -> Components:
     plain = {name: dict(component.metadata) for name, component in sorted(libraries.items())}
     digest = hashlib.sha256(_json({"schema": schema_hash(), "instrumentors": plain})).digest()
     return Components(hash=digest, components=tree)
-
-
-def health(status: PipelineStatus, troubles: Iterable[str], start_ns: int, now_ns: int) -> Health:
-    """Healthy while every destination delivers and nothing of ours is broken."""
-    destinations = {
-        name: _destination_health(item, start_ns, now_ns)
-        for name, item in status.destinations.items()
-    }
-    reasons = [*troubles]
-    reasons += [
-        f"destination {n}: {h.last_error}" for n, h in destinations.items() if not h.healthy
-    ]
-    return Health(
-        healthy=not reasons,
-        start_time_unix_nano=start_ns,
-        last_error="; ".join(reasons),
-        status="degraded" if reasons else "ok",
-        status_time_unix_nano=now_ns,
-        components={f"destination:{name}": item for name, item in destinations.items()},
-    )
-
-
-def _destination_health(status: DestinationStatus, start_ns: int, now_ns: int) -> Health:
-    metrics = status.metrics.state
-    notes = [] if metrics in {"on", "off"} else [f"metrics are off: {metrics}"]
-    if not status.healthy:
-        notes.append(status.last_error)
-    return Health(
-        healthy=status.healthy,
-        start_time_unix_nano=start_ns,
-        last_error="; ".join(notes),
-        status="ok" if status.healthy else "failing",
-        status_time_unix_nano=now_ns,
-        attributes={
-            "sent": status.sent,
-            "failed": status.failed,
-            "queued": status.queued,
-            "dropped": status.dropped,
-        },
-    )
 
 
 def _instrumentor(info: InstrumentorInfo) -> dict[str, str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llm_observe.errors import Problem
+from llm_observe.tracing.export.status import PipelineStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,21 @@ class DestinationState:
     failed: int = 0
     dropped: int = 0
     last_error: str = ""
+
+
+def delivered(status: PipelineStatus) -> dict[str, DestinationState]:
+    """The destinations of a pipeline, by name."""
+    return {
+        name: DestinationState(
+            endpoint=item.endpoint,
+            sent=item.sent,
+            queued=item.queued,
+            failed=item.failed,
+            dropped=item.dropped,
+            last_error=item.last_error,
+        )
+        for name, item in status.destinations.items()
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,15 @@ def load(name: str) -> ModuleType:
         return importlib.import_module(name)
 
 
+def hold(timeout_s: float) -> bool:
+    """The interpreter ends: wait until no import of ours is under way, and let none begin.
+
+    A daemon thread that is killed inside an import takes the import system's locks with it, and
+    whoever imports while modules are torn down waits for ever.
+    """
+    return _LOADING.acquire(timeout=timeout_s)
+
+
 def _before_fork() -> None:
     global _held
     # Bounded: the importing thread may itself wait for a module that the forking one imports.

@@ -1,0 +1,129 @@
+"""The ends of a process that run code, and what is said last at each of them.
+
+| end | door |
+| --- | --- |
+| the program returns, `sys.exit`, an exception, KeyboardInterrupt | `atexit` |
+| the default action of SIGTERM, SIGHUP, SIGINT | `llm_observe.agent.signals` |
+| a `multiprocessing` child returns (its process ends by `os._exit`) | `multiprocessing.util.Finalize` |
+
+`os._exit`, SIGKILL and a crash run nothing; no door leads there.
+
+The doors are hung once per process and stay; what they lead to is the callable given last.
+Forked children inherit all of it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import wrapt
+
+from llm_observe.agent import signals
+from llm_observe.tracing.export import late
+from llm_observe.tracing.gate import gate
+
+_UTIL = "multiprocessing.util"
+_PRIORITY = -1000
+"""The last of the child's finalizers: its queues and its own children have ended by then."""
+
+_LONGEST_IMPORT_S = 10.0
+"""A script may end while we still load our modules; to end in the middle of it may never end."""
+
+LastWords = Callable[[], object]
+
+
+class Exits:
+    """The doors of this process. `open` and `close` may alternate."""
+
+    def __init__(self) -> None:
+        self._last_words: LastWords | None = None
+        self._hung = False
+
+    def open(self, last_words: LastWords, *, use_signals: bool = True) -> None:
+        """Run ``last_words`` when the process ends. It bounds its own time and never raises."""
+        self._last_words = last_words
+        atexit.unregister(self._at_exit)  # the last registered runs first
+        atexit.register(self._at_exit)
+        if not self._hung:
+            self._hung = True
+            wrapt.register_post_import_hook(self._found_multiprocessing, _UTIL)
+        if use_signals:
+            signals.stand_in(self.speak)
+
+    def close(self) -> None:
+        """Run nothing any more."""
+        self._last_words = None
+        signals.stand_down()
+
+    def speak(self) -> None:
+        """The last words, if there are any."""
+        words = self._last_words
+        if words is not None:
+            words()
+
+    def _at_exit(self) -> None:
+        self.speak()
+        late.hold(_LONGEST_IMPORT_S)
+        if _interrupted():
+            _remember_the_interrupt()
+
+    # -- multiprocessing ----------------------------------------------------------------------
+
+    def _found_multiprocessing(self, util: Any) -> None:
+        """Imported now or before us; this costs a program that never imports it nothing.
+
+        A child forgets the finalizers it inherited, then runs the after-fork functions, whatever
+        its start method. Where `observe` is called by the child's own function, both have passed.
+        """
+        with gate:  # this runs inside the app's import
+            util.register_after_fork(self, lambda _: self._watch_child(util))
+            if util.process.parent_process() is not None:
+                self._watch_child(util)
+
+    def _watch_child(self, util: Any) -> None:
+        util.Finalize(None, self._child_returned, exitpriority=_PRIORITY)
+
+    def _child_returned(self) -> None:
+        """`multiprocessing` joins the child's other threads after this, and ends it abruptly."""
+        others = [thread for thread in threading.enumerate() if _outlives(thread)]
+        if others:
+            threading.Thread(target=self._after, args=(others,), name="llm-observe-last").start()
+        else:
+            self.speak()
+
+    def _after(self, others: list[threading.Thread]) -> None:
+        """On a thread that is joined like those it waits for."""
+        for thread in others:
+            thread.join()
+        self.speak()
+
+
+def _interrupted() -> bool:
+    """Whether the program ended with a KeyboardInterrupt that nobody caught."""
+    kind = getattr(sys, "last_type", None)
+    interactive = hasattr(sys, "ps1") or sys.flags.interactive
+    return kind is not None and issubclass(kind, KeyboardInterrupt) and not interactive
+
+
+def _remember_the_interrupt() -> None:
+    """Python ends such a program by SIGINT, unless a string was run as code since.
+
+    Modules that our threads load at the end do that (`dataclasses`, `namedtuple`), and the
+    program would end with status 1. Whoever runs the string that raises sets the mark again.
+    """
+    with suppress(KeyboardInterrupt):
+        exec("raise KeyboardInterrupt")  # noqa: S102  # a constant; see above
+
+
+def _outlives(thread: threading.Thread) -> bool:
+    main = threading.current_thread(), threading.main_thread()
+    return thread not in main and not thread.daemon and thread.is_alive()
+
+
+exits = Exits()
+"""This process's doors."""

@@ -1,0 +1,108 @@
+"""Who this process is, and under which settings it stands: one value, replaced as a whole."""
+
+from __future__ import annotations
+
+import importlib
+import uuid
+from dataclasses import dataclass, replace
+from typing import Any
+
+from opentelemetry.sdk.resources import Resource
+
+from llm_observe.agent import doors
+from llm_observe.agent.identity import make_resource, renamed
+from llm_observe.agent.lastgood import LastGood, RemoteState, Saved
+from llm_observe.agent.options import Options, default_service_name
+from llm_observe.errors import LLMObserveError
+from llm_observe.settings.documents import document_hash
+from llm_observe.settings.layers import Layer, LayerValue, Resolved, resolve
+from llm_observe.settings.model import CaptureLevel
+from llm_observe.uids import new_uid, uid_text
+from llm_observe.version import __version__
+
+_CAUTIOUS: dict[str, Any] = {"capture": {"level": str(CaptureLevel.METADATA)}}
+"""The remote layer where the saved one is damaged: it may have been a tightening."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """One process at one moment."""
+
+    uid: bytes
+    resource: Resource
+    lastgood: LastGood
+    remote: RemoteState
+    resolved: Resolved
+
+    @property
+    def config_hash(self) -> str:
+        """The hash that marks spans recorded under these settings: 16 hex digits."""
+        return config_hash(self.resolved)
+
+    def renamed(self, uid: bytes) -> Standing:
+        """The same under another instance uid."""
+        return replace(self, uid=uid, resource=renamed(self.resource, uid_text(uid)))
+
+
+def config_hash(resolved: Resolved) -> str:
+    """The hash that marks spans recorded under these settings: 16 hex digits."""
+    return document_hash(resolved.document).hex()[:16]
+
+
+def first(options: Options) -> Standing:
+    """A program that starts: what the control plane last said holds on, if a disk kept it.
+
+    A uid that a server once assigned to this state folder is used again (OpAMP,
+    "ServerToAgent.agent_identification"); else every process has a new one.
+    """
+    service = options.service_name or default_service_name()
+    lastgood = LastGood(None, __version__)
+    if options.opamp_url and not options.disabled:
+        lastgood = LastGood.open(options.state_root, service, __version__)
+    uid = lastgood.assigned_uid() or new_uid()
+    remote = _load(lastgood, options)
+    return Standing(
+        uid=uid,
+        resource=make_resource(service, uuid.UUID(bytes=uid), options.resource, __version__),
+        lastgood=lastgood,
+        remote=remote,
+        resolved=_resolved(options, remote),
+    )
+
+
+def forked(parent: Standing) -> Standing:
+    """A forked child: a process of its own, under the settings that its parent had.
+
+    They are fresher than what any disk holds. Nothing is read or written here, because a fork
+    must not take long.
+    """
+    child = replace(parent, lastgood=parent.lastgood.after_fork_in_child())
+    return child.renamed(new_uid())
+
+
+def schema() -> Any:
+    """The checker of settings, loaded when it is needed: it brings pydantic with it."""
+    return importlib.import_module("llm_observe.settings.schema")
+
+
+def _resolved(options: Options, remote: RemoteState) -> Resolved:
+    layers = {**options.layers, Layer.REMOTE: LayerValue(remote.fragment, remote.since)}
+    return resolve(layers, options.limits)
+
+
+def _load(lastgood: LastGood, options: Options) -> RemoteState:
+    saved = lastgood.load()
+    if saved is None:
+        return RemoteState(_CAUTIOUS) if lastgood.damaged else RemoteState()
+    try:
+        _check(saved, options)
+    except (LLMObserveError, TypeError, ValueError, KeyError, AttributeError) as error:
+        lastgood.trouble = f"the saved settings do not fit this version: {error}"
+        return RemoteState(_CAUTIOUS)
+    return doors.enforceable(saved.state, options)
+
+
+def _check(saved: Saved, options: Options) -> None:
+    if saved.version != __version__:
+        schema().validate(saved.state.fragment)
+    _resolved(options, saved.state)

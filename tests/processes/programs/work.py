@@ -1,0 +1,35 @@
+"""What every observed program here does: ask Replicate a question that names the asker."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sys
+from typing import Any
+
+import replicate
+
+MODEL = "meta/llama-2-7b-chat"
+_numbers = itertools.count()
+
+
+def ask(count: int = 1, remark: str = "") -> None:
+    """One call each."""
+    for _ in range(count):
+        question = f"{os.getpid()} asks {next(_numbers)} {remark}".strip()
+        replicate.run(MODEL, input={"prompt": question})
+
+
+def open_stream(remark: str = "") -> Any:
+    """A stream under way: its first piece has come."""
+    question = f"{os.getpid()} asks {next(_numbers)} {remark}".strip()
+    stream = replicate.stream(MODEL, input={"prompt": question})
+    next(stream)
+    return stream
+
+
+def say(value: Any) -> None:
+    """One line of JSON."""
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
