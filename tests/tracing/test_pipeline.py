@@ -13,7 +13,9 @@ from dataclasses import replace
 
 import pytest
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.trace import Status, StatusCode
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import Status, StatusCode, get_current_span, use_span
 
 from llm_observe.settings.layers import active_destinations
 from llm_observe.settings.model import Capture, CaptureLevel
@@ -116,6 +118,46 @@ def test_a_call_is_a_child_of_the_span_around_it(sink: Sink) -> None:
         assert pipeline.flush(PATIENCE_S)
     parents = {span.span_id: span.parent_span_id for span in sink.spans}
     assert parents == {span_id(outer): b"", span_id(inner): span_id(outer)}
+
+
+def test_what_happens_inside_a_call_finds_its_span(sink: Sink) -> None:
+    """An HTTP instrumentor makes children of the current span, and hooks write to it."""
+    with running_pipeline(settings(a=sink.url)) as pipeline:
+        call = make_call()
+        span = pipeline.start(call)
+        with use_span(span):
+            get_current_span().set_attribute("app.tier", "gold")
+            pipeline.tracer_provider.get_tracer("http").start_span("POST").end()
+        call.end_ns = call.now()
+        pipeline.finish(span, call)
+        get_current_span().set_attribute("app.tier", "too late")
+        assert pipeline.flush(PATIENCE_S)
+    found = {sent.name: sent for sent in sink.spans}
+    ours = found["chat meta/llama-2-7b-chat"]
+    assert found["POST"].parent_span_id == ours.span_id
+    assert found["POST"].trace_id == ours.trace_id
+    assert attributes(ours)["app.tier"] == "gold"
+
+
+def test_a_metric_points_at_the_span_of_its_call(sink: Sink) -> None:
+    with running_pipeline(settings(a=sink.url)) as pipeline:
+        span = record(pipeline)
+        assert pipeline.flush(PATIENCE_S)
+    (point,) = [point for name, point in sink.metrics if name.endswith("operation.duration")]
+    (exemplar,) = point.exemplars
+    assert exemplar.span_id == span_id(span)
+    assert exemplar.trace_id == span.get_span_context().trace_id.to_bytes(16, "big")
+
+
+def test_a_processor_of_the_apps_own_gets_our_calls_and_so_do_we(sink: Sink) -> None:
+    kept = InMemorySpanExporter()
+    with running_pipeline(settings(a=sink.url)) as pipeline:
+        pipeline.tracer_provider.add_span_processor(SimpleSpanProcessor(kept))
+        span = record(pipeline)
+        assert pipeline.flush(PATIENCE_S)
+        (theirs,) = kept.get_finished_spans()
+    assert theirs.get_span_context() == span.get_span_context()
+    assert set(sink.accepted) == {span_id(span)}
 
 
 def test_every_destination_gets_every_span(sink: Sink, other: Sink) -> None:

@@ -31,7 +31,7 @@ from llm_observe.tracing.export.entry import Entry
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.render import render, scrub, scrub_event, scrub_status
 
-_SPANS_A_TURN = 4
+_SPANS_A_TURN = 8
 
 
 class OutgoingSpan(ReadableSpan):
