@@ -7,13 +7,21 @@ does not know which one it has.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from llm_observe.control.client import ControlClient
 from llm_observe.errors import StoreError
-from llm_observe.spanstore.model import SeriesQuery, SpanFilter, TraceFilter, to_json
+from llm_observe.spanstore.model import (
+    Page,
+    ScoreFilter,
+    SeriesQuery,
+    SpanFilter,
+    TraceFilter,
+    to_json,
+)
 from llm_observe.spanstore.otlp import decode_metrics, decode_traces
 from llm_observe.spanstore.query import SpanReader
 from llm_observe.spanstore.sqlite import SpanStore
@@ -37,6 +45,9 @@ class Source(Protocol):
 
     def traces(self, filters: Json, limit: int) -> Iterator[Json]:
         """Trace summaries, newest first, at most ``limit``."""
+
+    def scores(self, filters: Json, limit: int) -> Iterator[Json]:
+        """What was judged, newest first, at most ``limit``."""
 
     def series(self, query: Json) -> list[Json]:
         """Lines of a chart, from metrics."""
@@ -72,6 +83,12 @@ class Remote:
         for _, trace in zip(range(limit), found, strict=False):
             yield trace
 
+    def scores(self, filters: Json, limit: int) -> Iterator[Json]:
+        """See `Source`."""
+        found = self._client.scores(**filters, limit=min(limit, PAGE))
+        for _, score in zip(range(limit), found, strict=False):
+            yield score
+
     def series(self, query: Json) -> list[Json]:
         """See `Source`."""
         asked = {**query, "step": query["step_s"]}
@@ -106,13 +123,11 @@ class Stored:
 
     def traces(self, filters: Json, limit: int) -> Iterator[Json]:
         """See `Source`."""
-        where, cursor, left = TraceFilter(**filters), None, limit
-        while left > 0:
-            page = self._reader.traces(where, min(left, PAGE), cursor)
-            yield from map(to_json, page.items)
-            left, cursor = left - len(page.items), page.next
-            if cursor is None:
-                return
+        return _walk(partial(self._reader.traces, TraceFilter(**filters)), limit)
+
+    def scores(self, filters: Json, limit: int) -> Iterator[Json]:
+        """See `Source`."""
+        return _walk(partial(self._reader.scores, ScoreFilter(**filters)), limit)
 
     def series(self, query: Json) -> list[Json]:
         """See `Source`."""
@@ -147,6 +162,17 @@ class Lines(Stored):
         """See `Source`."""
         super().close()
         self._folder.cleanup()
+
+
+def _walk(ask: Callable[[int, str | None], Page[Any]], limit: int) -> Iterator[Json]:
+    """The items of all pages as plain data, at most ``limit``."""
+    cursor: str | None = None
+    while limit > 0:
+        page = ask(min(limit, PAGE), cursor)
+        yield from map(to_json, page.items)
+        limit, cursor = limit - len(page.items), page.next
+        if cursor is None:
+            return
 
 
 def open_source(place: str | None, token: str | None = None) -> Source:

@@ -16,10 +16,13 @@ from llm_observe.explore import plots
 from llm_observe.explore.frames import (
     CONTENT,
     DEFAULT,
+    SCORE_FILTERS,
+    SCORES,
     check_columns,
     check_filters,
     frame,
     say_if_cut,
+    score_frame,
     source_columns,
 )
 from llm_observe.explore.sources import Source, open_source
@@ -70,7 +73,9 @@ class Traces:
         """The newest spans as a frame, oldest first.
 
         Args:
-            columns: Which columns; by default all that need no payload.
+            columns: Which columns; by default all that need no payload, and one ``score.<name>``
+                for each score that a span has got (its mean, where several judged; the label,
+                where it has no value).
             payload: Also ``input``, ``output`` and ``parameters``; slower.
             limit: At most so many. Where there are more, a `Truncated` warning says how many,
                 and ``frame.attrs["total"]`` holds the number.
@@ -79,7 +84,7 @@ class Traces:
         Raises:
             UnknownColumn: A column or filter that does not exist, with what was probably meant.
         """
-        wanted = check_columns(DEFAULT if columns is None else columns)
+        wanted = check_columns((*DEFAULT, SCORES) if columns is None else columns)
         wanted = tuple(dict.fromkeys((*wanted, *(CONTENT if payload else ()))))
         asked = check_filters(filters)
         rows = list(self._source.spans(asked, source_columns(wanted), limit))
@@ -116,6 +121,25 @@ class Traces:
             raise NotFound(f"{self._source.name} has no session {session}")
         return Session(session, [self.trace(item["trace_id"]) for item in reversed(found)])
 
+    def scores(self, name: str = "", *, limit: int = LIMIT, **filters: Any) -> pd.DataFrame:
+        """What was judged, oldest first, beside what it was about; by one judge the latest.
+
+        Args:
+            name: Only scores of this name.
+            limit: At most so many, the newest.
+            **filters: ``annotator``, ``label``, ``value_min``, ``value_max``, ``service``,
+                ``model``, ``session``, ``user``, ``config_hash``, ``trace_id``, ``since`` and
+                ``until`` (when it was judged).
+
+        Raises:
+            UnknownColumn: A filter that does not exist, with what was probably meant.
+        """
+        asked = check_filters(filters, SCORE_FILTERS) | ({"name": name} if name else {})
+        found = score_frame(self._source.scores(asked, limit))
+        if len(found) >= limit:
+            say_if_cut(len(found), None, "scores")
+        return found
+
     def series(
         self, metric: str, *, by: str | None = None, hours: float = 24.0, step_s: int = 60, service: str = ""
     ) -> pd.DataFrame:  # fmt: skip
@@ -139,14 +163,28 @@ class Traces:
         found["time"] = pd.to_datetime(found["time"].astype("float64"), unit="s", utc=True)
         return found
 
-    def compare(self, by: str = "config_hash", **filters: Any) -> pd.DataFrame:
+    def compare(self, by: str = "config_hash", *, score: str = "", **filters: Any) -> pd.DataFrame:
         """One row per group of calls, the oldest group first: how many, how fast, how often failed.
 
-        With ``by="config_hash"`` this is before and after each change of the settings.
+        With ``by="config_hash"`` this is before and after each change of the settings. With the
+        name of a ``score`` also how good: its mean over the group's traces, and over how many.
         """
         wanted = (by, "start", "duration_ms", "ttft_ms", "tokens_per_s", "tokens_total", "error")
-        groups = self.calls(wanted, **filters).groupby(by, dropna=False)
-        return groups.agg(
+        calls = self.calls((*wanted, "trace_id"), **filters)
+        found = self._figures(calls.groupby(by, dropna=False))
+        return found.join(self._judged(calls, by, score)) if score else found
+
+    def _judged(self, calls: pd.DataFrame, by: str, score: str) -> pd.DataFrame:
+        """Mean and number of the judged traces per group; a trace counts once in each."""
+        values = self.scores(score).groupby("trace_id")["value"].mean()
+        traces = calls[["trace_id", *({by} - {"trace_id"})]].drop_duplicates()
+        judged = traces.assign(value=traces["trace_id"].map(values))
+        groups = judged.groupby(by, dropna=False)["value"]
+        return groups.agg(["mean", "count"]).set_axis([f"score.{score}", "judged"], axis=1)
+
+    @staticmethod
+    def _figures(groups: Any) -> pd.DataFrame:
+        found: pd.DataFrame = groups.agg(
             first=("start", "min"),
             last=("start", "max"),
             calls=("duration_ms", "size"),
@@ -156,7 +194,8 @@ class Traces:
             tokens_per_s=("tokens_per_s", "median"),
             tokens=("tokens_total", "sum"),
             errors=("error", "sum"),
-        ).sort_values("first")
+        )
+        return found.sort_values("first")
 
     def plot_latency(self, by: str | None = "model", **filters: Any) -> go.Figure:
         """How long calls took over time, one colour per ``by`` (any column)."""

@@ -22,10 +22,12 @@ class Trace:
     spans: list[Json]
 
     def __repr__(self) -> str:
-        lines = [f"trace {self.trace_id}: {len(self.spans)} span(s)"]
-        for depth, span in waterfall.rows(self.spans):
-            took = waterfall.said(span["duration_ms"])
-            lines.append(f"{'  ' * (depth + 1)}{span['name']}  {took}")
+        shown = waterfall.rows(self.spans)
+        lines = [f"trace {self.trace_id}: {len(shown)} span(s)"]
+        for depth, span in shown:
+            took, judged = waterfall.said(span["duration_ms"]), waterfall.scores(span)
+            line = f"{'  ' * (depth + 1)}{span['name']}  {took}"
+            lines.append(f"{line}  [{judged}]" if judged else line)
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:

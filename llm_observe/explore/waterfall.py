@@ -28,7 +28,11 @@ _STYLE = (
 
 
 def rows(spans: Sequence[Json]) -> list[tuple[int, Json]]:
-    """The spans as a tree, flattened: depth and span; orphans stand at the top."""
+    """The spans as a tree, flattened: depth and span; orphans stand at the top.
+
+    Spans that only carry scores are left out; scores stand at what they are about.
+    """
+    spans = [span for span in spans if not span.get("feedback")] or spans
     known = {span["span_id"] for span in spans}
     children: dict[str, list[Json]] = {}
     for span in spans:
@@ -57,13 +61,22 @@ def render(spans: Sequence[Json]) -> str:
     total = max(span["offset_ms"] + span["duration_ms"] for _, span in shown) or 1.0
     height = ROW * len(shown) + 24
     bars = "".join(_row(number, depth, span, total) for number, (depth, span) in enumerate(shown))
-    left_out = len(spans) - len(shown)
+    left_out = max(0, len(rows(spans)) - len(shown))
     more = f"<p>{left_out:,} more spans are not drawn.</p>" if left_out else ""
     return (
         f'<div style="{_STYLE}">{_heading(spans, total)}'
         f'<svg viewBox="0 0 {NAMES + CHART + GAP} {height}" width="100%" role="img" '
         f'aria-label="waterfall of {len(shown)} spans" style="color:inherit">{bars}</svg>'
         f"{_legend()}{more}{''.join(_call(span) for _, span in shown)}</div>"
+    )
+
+
+def scores(span: Json) -> str:
+    """What counts of what was said about a span, in a few words; empty where nothing was."""
+    counting = (score for score in span.get("scores") or () if score["latest"])
+    return ", ".join(
+        f"{score['name']} {score['label'] if score['value'] is None else format(score['value'], 'g')}"
+        for score in counting
     )
 
 
@@ -78,7 +91,7 @@ def _heading(spans: Sequence[Json], total: float) -> str:
 def _row(number: int, depth: int, span: Json, total: float) -> str:
     y = number * ROW + 4
     indent = min(depth, 12) * 14
-    name = escape(_short(str(span["name"]), 40 - min(depth, 12) * 2))
+    name = escape(_short(_name(span), 40 - min(depth, 12) * 2))
     x, width = _place(span["offset_ms"], span["duration_ms"], total)
     end = min(x + width + 6, NAMES + CHART + 6)
     return (
@@ -86,6 +99,11 @@ def _row(number: int, depth: int, span: Json, total: float) -> str:
         f"{_bar(span, y, total)}"
         f'<text x="{end:.1f}" y="{y + 13}" font-size="12" fill="currentColor">{said(span["duration_ms"])}</text>'
     )
+
+
+def _name(span: Json) -> str:
+    said_of_it = scores(span)
+    return f"{span['name']} ({said_of_it})" if said_of_it else str(span["name"])
 
 
 def _place(offset_ms: float, duration_ms: float, total: float) -> tuple[float, float]:

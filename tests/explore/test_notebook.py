@@ -39,6 +39,7 @@ def test_every_cell_runs_on_a_seeded_file(stored: Path, monkeypatch: pytest.Monk
     assert "aaaaaaaaaaaaaaaa" in output_of(book, "traces.compare")
     assert "application/vnd.plotly" in output_of(book, "traces.plot_ttft")
     assert "question" in output_of(book, "sessions")
+    assert "nothing was scored yet" in output_of(book, "scores = ")
 
 
 def test_it_is_kept_without_outputs() -> None:
