@@ -25,13 +25,16 @@ from llm_observe.settings.documents import diff, merge, without
 from llm_observe.settings.layers import Layer, LayerValue, as_document, resolve
 from llm_observe.settings.model import Settings
 from llm_observe.tracing import patch
-from llm_observe.tracing.applying_foreign import not_enforceable, out_of_reach
+from llm_observe.tracing.applying_foreign import name_of, not_enforceable, out_of_reach
 from llm_observe.tracing.pipeline import Pipeline
 from llm_observe.tracing.starting import OwnProvider
 
 if TYPE_CHECKING:
     from llm_observe.tracing.foreign import ForeignRecorder
     from llm_observe.tracing.foreign_pipeline import ForeignPipeline
+
+PROVIDER = "llm_observe.tracer_provider"
+"""Resource attribute: the provider that calls are recorded on, where it is not ours."""
 
 _ITS_OWN = "OTEL_EXPORTER_OTLP_"
 
@@ -98,7 +101,8 @@ def read_here(now: float, **arguments: Any) -> Options:
     if provider is None:
         return read_options(os.environ, now, **arguments)
     environ = {key: text for key, text in os.environ.items() if not key.startswith(_ITS_OWN)}
-    options = read_options(environ, now, **arguments)
+    resource = {PROVIDER: name_of(provider), **(arguments.get("resource") or {})}
+    options = read_options(environ, now, **{**arguments, "resource": resource})
     layers = {layer: _without_sampling(value) for layer, value in options.layers.items()}
     asked = [value for layer, value in options.layers.items() if layers[layer] != value]
     problems = [

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from llm_observe.agent.options import Options
 from llm_observe.cli.finding import Finding, broken, ok, remark, warning
+from llm_observe.cli.run_plan import VARIABLE
 from llm_observe.settings.environment import ROWS
 from llm_observe.tracing.instrument import InstrumentorInfo, install, installed, uninstall
 
@@ -116,7 +117,7 @@ def known_variables() -> list[str]:
     return [*dict.fromkeys((*OWN_VARIABLES, *(row.variable for row in ROWS)))]
 
 
-KNOWN = frozenset((*known_variables(), "LLM_OBSERVE_VENV", "LLM_OBSERVE_FULL"))
+KNOWN = frozenset((*known_variables(), VARIABLE, "LLM_OBSERVE_VENV", "LLM_OBSERVE_FULL"))
 
 
 def state_folder(root: Path) -> Iterator[Finding]:

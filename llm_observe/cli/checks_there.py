@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from llm_observe.agent.options import Options, otlp_url
+from llm_observe.cli.checks_doors import taken
 from llm_observe.cli.finding import Finding, broken, ok, remark, warning
 from llm_observe.cli.output import age
 from llm_observe.control.client import ControlClient, Json
@@ -21,6 +22,9 @@ from llm_observe.tracing.export.headers import HeaderError
 from llm_observe.tracing.export.headers import resolve as resolve_headers
 from llm_observe.tracing.export.target import asked
 from llm_observe.tracing.export.verdict import Answer, explain
+
+MOST_ASKED = 20
+"""Agents of a service that are looked at more closely."""
 
 TIMEOUT_S = 5.0
 
@@ -131,11 +135,18 @@ def agents(client: ControlClient, service: str | None) -> Iterator[Finding]:
     if not here:
         last = f"; last seen {age(found[0]['last_seen'], time.time())} ago" if found else ""
         yield warning("agent", f"No agent of {service} is connected{last}.")
-    for agent in here:
-        yield _said(service, agent)
+    for number, agent in enumerate(here):
+        yield _said(service, agent, _door(client, agent) if number < MOST_ASKED else "")
 
 
-def _said(service: str, agent: Json) -> Finding:
+def _door(client: ControlClient, agent: Json) -> str:
+    try:
+        return taken(client.agent(agent["uid"]))
+    except ControlError:
+        return ""
+
+
+def _said(service: str, agent: Json, door: str = "") -> Finding:
     health, config = agent.get("health") or {}, agent.get("config") or {}
     label = f"{service} {agent['uid'][:13]}… is connected"
     if health.get("healthy") is False:
@@ -144,7 +155,8 @@ def _said(service: str, agent: Json) -> Finding:
         return broken(
             "agent", f"{label} and refused its settings: {config.get('reason') or 'see agent'}."
         )
-    return ok("agent", f"{label}; settings {config.get('state')}.")
+    tail = f"; {door}" if door else ""
+    return ok("agent", f"{label}; settings {config.get('state')}{tail}.")
 
 
 def _why(health: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import typer
 
 from llm_observe.agent.options import Options, read_options
-from llm_observe.cli import checks_here, checks_there, options
+from llm_observe.cli import checks_doors, checks_here, checks_there, options
 from llm_observe.cli.finding import Finding, State
 from llm_observe.cli.output import ExitCode, Format, dump, say
 from llm_observe.control.client import ControlClient
@@ -51,6 +51,7 @@ def examine(
     yield from checks_here.python()
     yield from checks_here.packages()
     yield from checks_here.libraries(checks_here.instrumentors())
+    yield from checks_doors.here(checks_doors.points(), os.environ)
     yield from checks_here.variables(here, os.environ)
     yield from checks_here.state_folder(here.state_root)
     yield from checks_there.control_plane(client, configured)
