@@ -11,7 +11,7 @@ import httpx
 import streamlit as st
 
 import llm_observe
-from chatbot_app import observed
+from chatbot_app import observed, thumbs
 from chatbot_app.conversation import (
     LONGEST_QUESTION,
     MODELS,
@@ -151,6 +151,21 @@ def show(turn: Turn) -> None:
         st.markdown(turn.text)
         if turn.note:
             st.caption(turn.note)
+        thumbs_of(turn)
+
+
+def thumbs_of(turn: Turn) -> None:
+    """Two thumbs below an answer that was recorded."""
+    if thumbs.can_be_judged(turn):
+        key = f"thumb-{turn.reference}"
+        st.feedback("thumbs", key=key, on_change=judged, args=(turn, key))
+
+
+def judged(turn: Turn, key: str) -> None:
+    """The user clicked a thumb; Streamlit calls this once, before it runs the page again."""
+    recorded = thumbs.judge(conversation(), turn, st.session_state.get(key))
+    if recorded is not None:
+        st.toast("Thank you, that was recorded." if recorded else "That could not be recorded.")
 
 
 def reply(chat: Conversation, backend: Backend, parameters: Parameters) -> None:
@@ -159,28 +174,33 @@ def reply(chat: Conversation, backend: Backend, parameters: Parameters) -> None:
         with (
             st.chat_message("assistant", avatar=_AVATARS["assistant"]),
             llm_observe.context(session=chat.session),
-            llm_observe.trace("chat turn"),
-            closing(kept(chat, backend, parameters)) as stream,
+            llm_observe.trace("chat turn") as step,
+            closing(kept(chat, backend, parameters, step)) as stream,
         ):
             with st.spinner("Waiting for the model …", show_time=True):
                 first = next(stream, "")
             st.write_stream(chain([first], stream))
+            thumbs_of(chat.turns[-1])
     except Exception as error:  # noqa: BLE001  # whatever it was, the user gets a sentence
         chat.trouble = explain(error, backend)
 
 
-def kept(chat: Conversation, backend: Backend, parameters: Parameters) -> Generator[str]:
+def kept(
+    chat: Conversation, backend: Backend, parameters: Parameters, step: llm_observe.Step
+) -> Generator[str]:
     """The answer's text; what came of it stays in the chat, also when it is broken off."""
     said: list[str] = []
     note = _HOLD_ON
     model_input = chat.model_input(parameters, backend.context_tokens)
+    step.input = chat.turns[-1].text
     try:
         for text in answer(connection(backend).client, parameters.model, model_input):
             said.append(text)
             yield text
         note = ""
     finally:
-        chat.answered("".join(said), note)
+        step.output = "".join(said)
+        chat.answered("".join(said), note, step.reference)
 
 
 def trouble(chat: Conversation) -> None:

@@ -112,6 +112,8 @@ class Turn:
     text: str
     note: str = ""
     """What to know about an answer, such as that it was broken off."""
+    reference: str = ""
+    """Names the span of an answer's turn, for what the user thinks of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,8 @@ class Conversation:
     turns: list[Turn] = field(default_factory=lambda: [Turn("assistant", GREETING)])
     session: str = field(default_factory=lambda: uuid4().hex)
     trouble: Trouble | None = None
+    judged: dict[str, int | None] = field(default_factory=dict)
+    """The user's thumb for each answer, by its turn's reference: 1 up, 0 down, None taken back."""
 
     def ask(self, text: str) -> None:
         """Add a question; one that was never answered is replaced by it."""
@@ -142,10 +146,10 @@ class Conversation:
         """Whether the last word is the user's."""
         return self.turns[-1].role == "user"
 
-    def answered(self, text: str, note: str = "") -> None:
+    def answered(self, text: str, note: str = "", reference: str = "") -> None:
         """Add the answer, whole or as far as it came; nothing is added where nothing came."""
         if text.strip():
-            self.turns.append(Turn("assistant", text, note))
+            self.turns.append(Turn("assistant", text, note, reference))
 
     def retry(self) -> None:
         """Forget the trouble, and what came of the last answer, so that it is asked again."""

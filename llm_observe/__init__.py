@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from llm_observe.tracing.feedback import score
     from llm_observe.tracing.recording import current_step
     from llm_observe.tracing.references import current_reference
-    from llm_observe.tracing.steps import trace
+    from llm_observe.tracing.steps import Step, trace
     from llm_observe.tracing.suppress import suppress_tracing
 
 _HOMES = {
@@ -53,6 +53,7 @@ _HOMES = {
     "context": "llm_observe.tracing.context",
     "current_reference": "llm_observe.tracing.references",
     "current_step": "llm_observe.tracing.recording",
+    "Step": "llm_observe.tracing.steps",
     "score": "llm_observe.tracing.feedback",
     "suppress_tracing": "llm_observe.tracing.suppress",
     "trace": "llm_observe.tracing.steps",
@@ -73,6 +74,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "Status",
+    "Step",
     "__version__",
     "context",
     "current_reference",

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 import streamlit as st
+from opentelemetry.sdk.trace import ReadableSpan
 from streamlit.testing.v1 import AppTest
 
 import chatbot_app
 import llm_observe
-from chatbot_app import observed
+from chatbot_app import observed, thumbs
+from chatbot_app.conversation import Turn
 from llm_observe.agent.status import DestinationState, Link, Status
 from llm_observe.testing import (
     FakeReplicate,
@@ -19,6 +21,7 @@ from llm_observe.testing import (
     capture_spans,
     serve_in_thread,
 )
+from llm_observe.testing.spans import CapturedSpans
 
 PAGE = Path(chatbot_app.__file__).with_name("app.py")
 DEADLINE_S = 120
@@ -193,6 +196,67 @@ def test_each_turn_is_a_trace_of_its_session(page: AppTest) -> None:
     assert attributes["session.id"] == page.session_state["conversation"].session
     assert attributes["llm.token_count.completion"] == 3
     assert attributes["gen_ai.request.model"] == "meta/llama-2-7b-chat"
+
+
+# -- thumbs ----------------------------------------------------------------------------------
+
+
+def scores(captured: CapturedSpans) -> list[ReadableSpan]:
+    return [span for span in captured.spans if span.name == "score"]
+
+
+def value(span: ReadableSpan) -> object:
+    return (span.attributes or {}).get("annotations.0.annotation.score")
+
+
+def test_a_thumb_is_a_score_on_the_turn_of_its_answer_and_said_once(page: AppTest) -> None:
+    page.run()
+    assert not page.feedback  # there is nothing to judge in the greeting
+    with capture_spans() as captured:
+        page.chat_input[0].set_value("What is water?").run()
+        page.chat_input[0].set_value("And now?").run()
+        turns = [span for span in captured.spans if span.name == "chat turn"]
+        assert len(page.feedback) == 2
+        page.feedback[0].set_value(0).run()
+        assert page.toast[0].value.startswith("Thank you")
+        page.run()
+        page.run()
+        (score,) = scores(captured)
+        assert value(score) == 0.0
+        assert (score.attributes or {})["session.id"] == page.session_state["conversation"].session
+        (link,) = score.links
+        assert turns[0].context is not None
+        assert link.context.span_id == turns[0].context.span_id
+    assert not page.exception
+
+
+def test_another_thumb_is_another_score_and_it_can_be_taken_back(page: AppTest) -> None:
+    page.run()
+    with capture_spans() as captured:
+        page.chat_input[0].set_value("What is water?").run()
+        for thumb in (1, 0, None):
+            page.feedback[0].set_value(thumb).run()
+        said = scores(captured)
+    assert [value(score) for score in said] == [1.0, 0.0, None]
+    label = "annotations.0.annotation.label"
+    assert (said[-1].attributes or {})[label] == "withdrawn"
+    assert len({score.links[0].context.span_id for score in said}) == 1
+
+
+def test_thumbs_survive_the_next_question(page: AppTest) -> None:
+    page.run()
+    with capture_spans() as captured:
+        page.chat_input[0].set_value("What is water?").run()
+        page.feedback[0].set_value(1).run()
+        page.chat_input[0].set_value("And now?").run()
+        assert [each.value for each in page.feedback] == [1, None]
+        assert len(scores(captured)) == 1
+
+
+def test_a_turn_that_is_not_recorded_has_no_thumbs() -> None:
+    sampled = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+    for reference, shown in ((sampled, True), (sampled[:-1] + "0", False), ("", False)):
+        assert thumbs.can_be_judged(Turn("assistant", "x", reference=reference)) == shown
 
 
 def test_it_says_what_is_recorded_and_that_nothing_is_connected(page: AppTest) -> None:
