@@ -169,6 +169,15 @@ class Active:
             self.call.error_message = "" if error is None else str(error)
             self.call.error = None if error is None else _without_frames(error)
 
+    def stumbled(self, error: BaseException) -> None:
+        """A step of an opened call raised: the end, if the answer was there, else one try of many."""
+        self.note(error)
+        with gate:
+            if not self.provider.over(self.call):
+                self.touch()
+                return
+        self.finish()
+
     def fail(self, error: BaseException) -> None:
         """The library raised."""
         self.note(error)

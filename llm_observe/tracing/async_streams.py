@@ -29,17 +29,25 @@ from llm_observe.tracing.streams import (
 class Awaited(Stepped):
     """A coroutine: begins its call at its first step, and ends with it or hands it on."""
 
+    def __init__(self, wrapped: Any, start: Callable[[], Ending | None]) -> None:
+        super().__init__(wrapped, None, start)
+        self._self_thrown: type | None = None
+
     def __await__(self) -> Any:
         return Resumption(self)
 
     def send(self, value: Any) -> Any:
         """Resume it."""
         call = self._self_call or self._self_begin()
-        return self._self_resume(call, None, self.__wrapped__.send, value)
+        return self._self_resume(call, self.__wrapped__.send, value)
 
     def throw(self, *error: Any) -> Any:
-        """Raise inside it: a cancelled task does. Then the caller broke it off."""
-        return self._self_resume(self._self_begun(), made(error), self.__wrapped__.throw, *error)
+        """Raise inside it: a cancelled task does. Then the caller broke it off.
+
+        It may come out later, when the library has awaited its own tidying up.
+        """
+        call, self._self_thrown = self._self_begun(), made(error)
+        return self._self_resume(call, self.__wrapped__.throw, *error)
 
     def close(self) -> Any:
         """Close it; a call that had begun ends here."""
@@ -51,9 +59,7 @@ class Awaited(Stepped):
         finally:
             call.abort()
 
-    def _self_resume(
-        self, call: Ending | None, thrown: object, function: Callable[..., Any], *args: Any
-    ) -> Any:
+    def _self_resume(self, call: Ending | None, function: Callable[..., Any], *args: Any) -> Any:
         if call is None:
             return function(*args)
         try:
@@ -66,7 +72,7 @@ class Awaited(Stepped):
             raise StopIteration(value) from None
         except BaseException as error:
             self._self_call = None
-            broken(call, error, thrown)
+            broken(call, error, self._self_thrown)
             raise
 
 
@@ -121,7 +127,7 @@ class Step(Coroutine[Any, Any, Any]):
 
     __slots__ = ("_step", "_stream", "_thrown")
 
-    def __init__(self, stream: Stepped, step: Any, thrown: object = None) -> None:
+    def __init__(self, stream: Stepped, step: Any, thrown: type | None = None) -> None:
         self._stream, self._thrown = stream, thrown
         # Coroutines and the steps of generators can be sent to; PEP 492 asks for less.
         self._step = step if hasattr(step, "send") else _iterated(step)

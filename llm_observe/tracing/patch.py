@@ -99,8 +99,7 @@ class Following:
     def fail(self, error: BaseException) -> None:
         """It failed; if nothing comes after this, the call did."""
         if self._call.running:
-            self._call.note(error)
-            self._call.touch()
+            self._call.stumbled(error)
 
     def abort(self) -> None:
         """The caller no longer waits."""
@@ -154,11 +153,15 @@ class Patch:
         return partial(self._open, context, self._request(instance, args, kwargs))
 
     def follows(self, instance: Any, args: Args, kwargs: Kwargs) -> Start | None:
-        """A step of an opened call."""
+        """A step of an opened call, or of the call around it."""
+        context = get_current()
+        around = self._around(context)
+        if around is not None:
+            return partial(Inside, around)
         call = self._followed(instance, args, kwargs)
         if call is None:
             return None
-        return partial(Following, call, self._target.ends, instance, get_current())
+        return partial(Following, call, self._target.ends, instance, context)
 
     def streams(self, instance: Any, args: Args, kwargs: Kwargs) -> Start | None:
         """The answer of an opened call, piece by piece."""
@@ -229,7 +232,7 @@ def _coroutine(
     value = function(*args, **kwargs)
     if start is not None:
         with gate:
-            return Awaited(value, None, start)
+            return Awaited(value, start)
     return value
 
 

@@ -152,7 +152,7 @@ class Stream(Stepped):
         return item
 
     def _self_step(
-        self, call: Listener | None, thrown: object, function: Callable[..., Any], *args: Any
+        self, call: Listener | None, thrown: type | None, function: Callable[..., Any], *args: Any
     ) -> Any:
         if call is None:
             return function(*args)
@@ -166,7 +166,7 @@ class Stream(Stepped):
         return item
 
 
-def end(call: Listener, error: BaseException, thrown: object) -> None:
+def end(call: Listener, error: BaseException, thrown: type | None) -> None:
     """Tell the call how its stream ended."""
     if isinstance(error, StopIteration | StopAsyncIteration):
         call.finish()
@@ -174,9 +174,9 @@ def end(call: Listener, error: BaseException, thrown: object) -> None:
         broken(call, error, thrown)
 
 
-def broken(call: Ending, error: BaseException, thrown: object) -> None:
+def broken(call: Ending, error: BaseException, thrown: type | None) -> None:
     """Tell the call who ended it: its caller, by what was thrown in, or the library by failing."""
-    if isinstance(error, GeneratorExit) or (thrown is not None and type(error) is type(thrown)):
+    if isinstance(error, GeneratorExit) or type(error) is thrown:
         call.abort()
     else:
         call.fail(error)
@@ -209,11 +209,13 @@ class GeneratorStream(ClosingStream):
         return self._self_step(self._self_begun(), made(error), self.__wrapped__.throw, *error)
 
 
-def made(error: tuple[Any, ...]) -> BaseException | None:
-    """The exception that the arguments of ``throw`` stand for."""
-    if error and isinstance(error[0], BaseException):
-        return error[0]
-    return error[1] if len(error) > 1 and isinstance(error[1], BaseException) else None
+def made(error: tuple[Any, ...]) -> type | None:
+    """The type of the exception that the arguments of ``throw`` stand for.
+
+    Never the exception: its traceback holds the frames of everybody who sees it pass.
+    """
+    first = error[0] if error else None
+    return first if isinstance(first, type) or first is None else type(first)
 
 
 def proxy(
