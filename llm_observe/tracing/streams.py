@@ -174,6 +174,9 @@ def end(call: Listener, error: BaseException, thrown: type | None) -> None:
         broken(call, error, thrown)
 
 
+_CANCELLED = ("CancelledError", "Cancelled")  # asyncio's and Trio's; neither is imported for it
+
+
 def broken(call: Ending, error: BaseException, thrown: type | None) -> None:
     """Tell the call who ended it: its caller, by what was thrown in, or the library by failing."""
     if isinstance(error, GeneratorExit) or type(error) is thrown:

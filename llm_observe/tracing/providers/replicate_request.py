@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from llm_observe.tracing.call import Call, Message, snapshot
 
-_DEFAULT_SERVER = "https://api.replicate.com"
+DEFAULT_SERVER = "https://api.replicate.com"
 
 # Part of a model's name → whose API shape or family it is (OpenInference, `llm.system`).
 _SYSTEMS = (
@@ -128,13 +128,14 @@ def server_of(client: Any) -> tuple[str, int | None]:
     known = _servers.get(client)
     if known is not None and known[0] is url and url is not None:
         return known[1]
-    text = str(url or os.environ.get("REPLICATE_BASE_URL") or _DEFAULT_SERVER)
-    _servers[client] = url, _host_and_port(text)
+    text = str(url or os.environ.get("REPLICATE_BASE_URL") or DEFAULT_SERVER)
+    _servers[client] = url, host_and_port(text)
     return _servers[client][1]
 
 
 @lru_cache(maxsize=64)
-def _host_and_port(url: str) -> tuple[str, int | None]:
+def host_and_port(url: str) -> tuple[str, int | None]:
+    """Host and port of a URL; the port by its scheme where it names none."""
     parts = urlsplit(url)
     return parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(parts.scheme)
 
