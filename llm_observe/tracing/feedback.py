@@ -19,9 +19,9 @@ from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, set_span_in
 
 from llm_observe.conventions import SPAN_KIND
 from llm_observe.tracing.gate import gate
-from llm_observe.tracing.patch import connected, suppressed
+from llm_observe.tracing.patch import suppressed
 from llm_observe.tracing.references import resolve
-from llm_observe.tracing.steps import SCOPE
+from llm_observe.tracing.stepping import begin
 from llm_observe.tracing.values import Bounds, encode_object
 
 logger = logging.getLogger(__name__)
@@ -175,16 +175,10 @@ def _target(target: object, here: Context) -> SpanContext:
 def _record(attributes: Mapping[str, Any], target: SpanContext) -> bool:
     if not target.trace_flags.sampled:
         return False
-    recorder = connected()
-    provider = recorder.tracer_provider if recorder else otel.get_tracer_provider()
-    span = provider.get_tracer(SCOPE).start_span(
-        SPAN_NAME,
-        set_span_in_context(NonRecordingSpan(target), Context()),
-        attributes=attributes,
-        links=[Link(target)],
-    )
-    recording = span.is_recording()
-    span.end()
+    there = set_span_in_context(NonRecordingSpan(target), Context())
+    handle = begin(SPAN_NAME, "evaluator", there, attributes, [Link(target)])
+    recording = handle.span.is_recording()
+    handle.end()
     return recording
 
 

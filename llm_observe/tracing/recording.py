@@ -6,29 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from opentelemetry.context import create_key, get_value
-from opentelemetry.trace import Span
 
 from llm_observe.tracing import kinds
-from llm_observe.tracing.gate import gate
 from llm_observe.tracing.references import reference
+from llm_observe.tracing.stepping import Handle
 
 STEP_KEY = create_key("llm-observe-step")
 """Where the OpenTelemetry context holds the handle of the innermost step."""
-
-
-class Handle:
-    """The span of a step under way, and the step's kind."""
-
-    __slots__ = ("kind", "span")
-
-    def __init__(self, span: Span, kind: str) -> None:
-        self.span, self.kind = span, kind
-
-    def write(self, attributes: Callable[[], Mapping[str, Any]]) -> None:
-        """Put attributes on the span; they are only made where it records."""
-        with gate:
-            if self.span.is_recording():
-                self.span.set_attributes(attributes())
 
 
 class Recording:

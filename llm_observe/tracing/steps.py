@@ -12,14 +12,14 @@ from typing import Any, Literal, overload
 from openinference.semconv.trace import SpanAttributes as OI
 from opentelemetry import trace as otel
 from opentelemetry.context import Context, get_current, set_value
-from opentelemetry.trace import Span, Status, StatusCode
 
 from llm_observe.tracing import kinds
 from llm_observe.tracing.arguments import Arguments, function_name
 from llm_observe.tracing.blocks import Block, Function, Stay, decorated
 from llm_observe.tracing.gate import gate
-from llm_observe.tracing.patch import connected, suppressed
-from llm_observe.tracing.recording import STEP_KEY, Handle, Recording
+from llm_observe.tracing.patch import suppressed
+from llm_observe.tracing.recording import STEP_KEY, Recording
+from llm_observe.tracing.stepping import Handle, begin
 from llm_observe.tracing.yielded import Yielded
 
 StepKind = Literal[
@@ -34,9 +34,6 @@ StepKind = Literal[
     "prompt",
     "llm",
 ]
-SCOPE = "llm_observe"
-"""Instrumentation scope of steps and scores."""
-ABORTED = "llm_observe.aborted"
 
 _INHERITED = (OI.SESSION_ID, OI.USER_ID, OI.METADATA, OI.TAG_TAGS)
 _TEMPLATE = (
@@ -102,9 +99,9 @@ class Step(Block, Recording):
         here = get_current()
         with gate:
             if not suppressed(here):
-                span = _start(name, self.kind, here)
-                if span.get_span_context().is_valid:  # an invalid one would hide the caller's
-                    return _Stay(Handle(span, self.kind), here, yielded)
+                handle = _start(name, self.kind, here)
+                if handle.span.get_span_context().is_valid:  # else it would hide the caller's
+                    return _Stay(handle, here, yielded)
         return Stay(here)
 
 
@@ -129,11 +126,7 @@ class _Stay(Stay):
     def leave(self, error: BaseException | None) -> None:
         if self._yielded is not None and self._yielded.count:
             self.returned(None)
-        with gate:
-            if error is not None and self.handle.span.is_recording():
-                _mark(self.handle.span, error)
-        with gate:
-            self.handle.span.end()
+        self.handle.end(error)
 
 
 @overload
@@ -170,20 +163,7 @@ def trace(
     return Step("", kind, capture_input=capture_input, capture_output=capture_output)(name)
 
 
-def _start(name: str, kind: str, here: Context) -> Span:
-    recorder = connected()
-    provider = recorder.tracer_provider if recorder else otel.get_tracer_provider()
-    attributes: dict[str, Any] = dict(kinds.start(kind, name))
+def _start(name: str, kind: str, here: Context) -> Handle:
     keys = (*_INHERITED, *_TEMPLATE) if kind in ("llm", "prompt") else _INHERITED
-    attributes |= {key: here[key] for key in keys if here.get(key)}
-    return provider.get_tracer(SCOPE).start_span(name, here, attributes=attributes)
-
-
-def _mark(span: Span, error: BaseException) -> None:
-    """A failure is an error; a step that was closed, dropped or cancelled is not."""
-    if not isinstance(error, Exception):
-        span.set_attribute(ABORTED, True)
-        return
-    span.record_exception(error)
-    span.set_attribute("error.type", type(error).__qualname__)
-    span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+    inherited = {key: here[key] for key in keys if here.get(key)}
+    return begin(name, kind, here, {**kinds.start(kind, name), **inherited})

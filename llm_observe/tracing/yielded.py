@@ -36,8 +36,10 @@ class Yielded:
             return returned
         if not self._items:
             return "".join(self._texts)
-        missing = self.count - len(self._items)
-        return [*self._items, f"… {missing} more"] if missing > 0 else self._items
+        if self.count <= MAX_ITEMS:
+            return self._items
+        kept = self._items[: MAX_ITEMS - 1]  # the mark is an item too
+        return [*kept, f"… {self.count - len(kept)} more"]
 
     def _add_text(self, text: str) -> None:
         room = MAX_CHARACTERS - self._characters

@@ -273,7 +273,7 @@ def test_a_thousand_items_are_kept_within_bounds(recorder: KeepingRecorder) -> N
     assert len(list(many())) == 1001
     kept = json.loads(only(recorder)["output.value"])
     assert kept[:2] == ["text first", 0]
-    assert kept[-1] == "… 801 more"
+    assert kept[-1] == "… 802 more"
 
 
 def test_values_that_are_no_json_never_disturb_the_app(recorder: KeepingRecorder) -> None:

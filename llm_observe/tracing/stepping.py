@@ -1,0 +1,110 @@
+"""Where the spans of steps and scores begin and end: on our provider, or on one that is not ours.
+
+Our own pipeline decides at export what may leave, so attributes go onto the span as they are said.
+Another provider exports a span as it is. There they are kept beside it, and the recorder puts onto
+it what the level of the moment of its end allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from opentelemetry import trace as otel
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Span, Status, StatusCode
+
+from llm_observe.tracing.gate import gate
+from llm_observe.tracing.patch import connected
+
+SCOPE = "llm_observe"
+"""Instrumentation scope of steps and scores."""
+ABORTED = "llm_observe.aborted"
+
+Attributes = Mapping[str, Any]
+
+
+@runtime_checkable
+class StepRecorder(Protocol):
+    """A recorder on a provider that is not ours."""
+
+    def start_step(
+        self, name: str, context: Context, attributes: Attributes, links: Sequence[Link]
+    ) -> Span:
+        """Start a span there, with what the level allows."""
+
+    def end_step(self, span: Span, said: Attributes, error: BaseException | None) -> None:
+        """Put what was said onto the span as far as the level allows, and end it."""
+
+
+class Handle:
+    """The span of a step under way, and the step's kind."""
+
+    __slots__ = ("kind", "span")
+
+    def __init__(self, span: Span, kind: str) -> None:
+        self.span, self.kind = span, kind
+
+    def write(self, attributes: Callable[[], Attributes]) -> None:
+        """Say more; it is only made where the span records."""
+        with gate:
+            if self.span.is_recording():
+                self._keep(attributes())
+
+    def end(self, error: BaseException | None = None) -> None:
+        """The end; a failure is an error, a step that was closed, dropped or cancelled is not."""
+        with gate:
+            if error is not None and self.span.is_recording():
+                self._mark(error)
+        with gate:
+            self.span.end()
+
+    def _keep(self, attributes: Attributes) -> None:
+        self.span.set_attributes(dict(attributes))
+
+    def _mark(self, error: BaseException) -> None:
+        self._keep(outcome(error))
+        if isinstance(error, Exception):
+            self.span.record_exception(error)
+            self.span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+
+
+class _LateHandle(Handle):
+    """On a provider that is not ours."""
+
+    __slots__ = ("_recorder", "_said")
+
+    def __init__(self, span: Span, kind: str, recorder: StepRecorder) -> None:
+        super().__init__(span, kind)
+        self._recorder = recorder
+        self._said: dict[str, Any] = {}
+
+    def end(self, error: BaseException | None = None) -> None:
+        with gate:
+            self._recorder.end_step(self.span, self._said, error)
+
+    def _keep(self, attributes: Attributes) -> None:
+        self._said.update(attributes)
+
+
+def outcome(error: BaseException) -> Attributes:
+    """What a step that did not come to its end says of that."""
+    if isinstance(error, Exception):
+        return {"error.type": type(error).__qualname__}
+    return {ABORTED: True}
+
+
+def begin(
+    name: str, kind: str, context: Context, attributes: Attributes, links: Sequence[Link] = ()
+) -> Handle:
+    """A new span; with an invalid context where nothing records."""
+    recorder: Any = connected()
+    if isinstance(recorder, StepRecorder):
+        span = recorder.start_step(name, context, attributes, links)
+        late = _LateHandle(span, kind, recorder)
+        late.write(lambda: attributes)
+        return late
+    provider = recorder.tracer_provider if recorder else otel.get_tracer_provider()
+    tracer = provider.get_tracer(SCOPE)
+    span = tracer.start_span(name, context, attributes=dict(attributes), links=links)
+    return Handle(span, kind)
