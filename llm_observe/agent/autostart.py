@@ -41,13 +41,10 @@ def start(given: Mapping[str, Any]) -> None:
     """Make ready. ``given`` is what the command line said; see `llm_observe.cli.run_plan`."""
     if _is_helper(sys.orig_argv):
         return
-    doors.preset(
-        service_name=given.get("service_name") or None,
-        server=given.get("server"),
-        settings=given.get("settings"),
-        resource={DOOR: "run"},
-    )
-    begin = _Beginning(given.get("fallback_name") or None, patch.connected())
+    said = {name: given.get(name) for name in ("service_name", "server", "settings")}
+    said["resource"] = {DOOR: "run"}
+    doors.preset(**said)
+    begin = _Beginning(said, given.get("fallback_name") or None, patch.connected())
     patch.connect(begin)
     instrument.install()
     begin.wait()
@@ -56,8 +53,10 @@ def start(given: Mapping[str, Any]) -> None:
 class _Beginning:
     """Stands in for the recorder until observation has begun. Implements `patch.Recorder`."""
 
-    def __init__(self, fallback_name: str | None, before: patch.Recorder | None) -> None:
-        self._fallback_name, self._before = fallback_name, before
+    def __init__(
+        self, given: Mapping[str, Any], fallback_name: str | None, before: patch.Recorder | None
+    ) -> None:
+        self._given, self._fallback_name, self._before = given, fallback_name, before
         self._real: patch.Recorder | None = None
         self._renew()
         os.register_at_fork(after_in_child=self._forked)
@@ -93,14 +92,15 @@ class _Beginning:
     def _begin(self) -> None:
         patch.connect(self._before)  # an instrumentor's, whose provider is to be kept
         try:
-            handle.observe(self._name())
+            doors.preset(**{**self._given, "service_name": self._name()})
+            handle.observe().provisional = True
         except Exception:  # the program must run on, whatever is wrong with us
             logger.exception("llm-observe: this program could not be observed")
         self._real = patch.connected()
 
     def _name(self) -> str | None:
         known = default_service_name() != "unknown_service" or os.environ.get("OTEL_SERVICE_NAME")
-        return None if known else self._fallback_name
+        return self._given["service_name"] or (None if known else self._fallback_name)
 
     def _renew(self) -> None:
         self._beginning = threading.RLock()

@@ -42,6 +42,8 @@ class Handle:
         self._first = standing.first(options)
         self._runtime: Runtime | None = None
         self._closed = False
+        self.provisional = False
+        """Begun on a command line's word alone; the program's own `observe` takes it over."""
         if not options.disabled:
             self._connect()
 
@@ -74,16 +76,36 @@ class Handle:
         """On a thread of its own: loading pydantic, protobuf and websockets takes a while."""
         try:
             time.sleep(after_s)
-            module = late.load(_RUNTIME)
-            start = module.Start(
-                options=self._options, standing=self._first, pipeline=self._pipeline
-            )
-            runtime: Runtime = module.Runtime(start, module.dialling(url, self._options.token))
-            if not self._closed:
-                runtime.start()
-                self._runtime = runtime
+            module, options = late.load(_RUNTIME), self._options
+            start = module.Start(options=options, standing=self._first, pipeline=self._pipeline)
+            runtime: Runtime = module.Runtime(start, module.dialling(url, options.token))
+            with _LOCK:  # a program that took over meanwhile has started another one
+                if not self._closed and options is self._options and self._runtime is None:
+                    runtime.start()
+                    self._runtime = runtime
         except Exception:  # an app must run on when its remote control cannot start
             logger.exception("llm-observe: remote control could not start; tracing goes on")
+
+    def take_over(self, options: Options) -> None:
+        """The program itself says what it wants. In force when this returns; nothing is lost."""
+        was, self._options = self._options, options
+        if was.disabled:
+            return
+        now = self._first = standing.retold(self._standing, options)
+        self._pipeline.begin_again(now.resource, now.resolved.settings, now.config_hash)
+        if not options.instrument:
+            instrument.uninstall()
+        runtime, same = (
+            self._runtime,
+            (was.opamp_url, was.token) == (options.opamp_url, options.token),
+        )
+        if runtime is not None and same:
+            runtime.take_over(options)
+            return
+        self._runtime = None
+        if runtime is not None:
+            threading.Thread(target=runtime.stop, name="llm-observe-stop", daemon=True).start()
+        self._start_runtime()
 
     def after_fork_in_child(self) -> None:
         """A child is a process of its own: new instance, fresh locks, threads started anew."""
@@ -208,15 +230,31 @@ def observe(
     arguments = doors.with_preset(given)
     with _LOCK:
         if _current is not None and not _current[0]._closed:
-            if _current[1] != arguments:
-                logger.warning("llm-observe: already observing; the new arguments are ignored")
-            return _current[0]
-        wanted = arguments["settings"]
-        if wanted is not None and not isinstance(wanted, Settings):
-            standing.schema().validate(wanted)
-        handle = Handle(doors.read_here(time.time(), **arguments))
-        _current = (handle, arguments)
-        return handle
+            _current = _again(*_current, arguments)
+        else:
+            _current = (Handle(_options(arguments)), arguments)
+        return _current[0]
+
+
+def _again(
+    handle: Handle, before: dict[str, Any], arguments: dict[str, Any]
+) -> tuple[Handle, dict[str, Any]]:
+    """A further call; of a program that a command line spoke for, the first that counts."""
+    if handle.provisional:
+        if before != arguments:
+            handle.take_over(_options(arguments))
+        handle.provisional = False
+        return handle, arguments
+    if before != arguments:
+        logger.warning("llm-observe: already observing; the new arguments are ignored")
+    return handle, before
+
+
+def _options(arguments: Mapping[str, Any]) -> Options:
+    wanted = arguments["settings"]
+    if wanted is not None and not isinstance(wanted, Settings):
+        standing.schema().validate(wanted)
+    return doors.read_here(time.time(), **arguments)
 
 
 def current() -> Handle | None:

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from opentelemetry.sdk.resources import Resource
 
-from llm_observe.agent import reports
+from llm_observe.agent import reports, standing
 from llm_observe.agent.health import Watch
 from llm_observe.agent.lastgood import RemoteState
 from llm_observe.agent.link import MakeLink, dialling
@@ -45,7 +45,7 @@ logger = logging.getLogger("llm_observe.agent")
 
 _LOOK_S = 2.0
 _APPLY_S = 15.0
-_STOP = object()
+_STOP, _WAKE = object(), events.Connected()
 
 
 class Steered(Protocol):
@@ -55,6 +55,9 @@ class Steered(Protocol):
 
     def apply(self, settings: Settings, config_hash: str, *, timeout_s: float = 10.0) -> Applied:
         """Put settings in force, as `Pipeline.apply`."""
+
+    def begin_again(self, resource: Resource, settings: Settings, config_hash: str) -> None:
+        """Put settings in force that are not asked about, as `Pipeline.begin_again`."""
 
     def rename(self, resource: Resource) -> None:
         """Describe this process anew."""
@@ -87,6 +90,7 @@ class Runtime:
         self._inbox: queue.SimpleQueue[events.ClientEvent | None] = queue.SimpleQueue()
         self._watch = Watch(int(clock() * 1e9))
         self._seen_components: object = None
+        self._told: Options | None = None
         self._link = make_link(start.standing.uid, self._inbox.put)
         self._thread = threading.Thread(target=self._run, name="llm-observe-agent", daemon=True)
 
@@ -113,6 +117,11 @@ class Runtime:
         if self._thread.is_alive():
             self._thread.join(max(0.0, until - time.monotonic()))
 
+    def take_over(self, options: Options) -> None:
+        """The program itself says what it wants; it counts from this thread's next step on."""
+        self._told = options
+        self._inbox.put(_WAKE)
+
     def let_go(self) -> None:
         """In a forked child: give up the parent's line; this object is of no use afterwards."""
         self._link.let_go()
@@ -129,6 +138,7 @@ class Runtime:
         if event is _STOP:
             return False
         try:
+            self._heed()
             if isinstance(event, events.ConfigOffered):
                 self._offered(event)
             elif isinstance(event, events.IdentityAssigned):
@@ -167,6 +177,18 @@ class Runtime:
         self.standing = self.standing.renamed(uid)
         self._pipeline.rename(self.standing.resource)
         self._link.report(description=reports.description(self.standing.resource))
+
+    def _heed(self) -> None:
+        """What the program itself has said meanwhile, over what was said for it before."""
+        told, self._told = self._told, None
+        if told is None:
+            return
+        before, self._options = self.standing.remote, told
+        now = self.standing = standing.retold(self.standing, told)
+        self._pipeline.begin_again(now.resource, now.resolved.settings, now.config_hash)
+        if now.remote != before:
+            now.lastgood.save(now.remote)
+        self.introduce()
 
     # -- settings -----------------------------------------------------------------------------
 

@@ -14,9 +14,16 @@ from llm_observe.agent.identity import make_resource, renamed
 from llm_observe.agent.lastgood import LastGood, RemoteState, Saved
 from llm_observe.agent.options import Options, default_service_name
 from llm_observe.errors import LLMObserveError
-from llm_observe.settings.documents import document_hash
-from llm_observe.settings.layers import Layer, LayerValue, Resolved, resolve
-from llm_observe.settings.model import CaptureLevel
+from llm_observe.settings.documents import document_hash, without
+from llm_observe.settings.layers import (
+    Layer,
+    LayerValue,
+    Resolved,
+    beyond_limits,
+    forbidden_keys,
+    resolve,
+)
+from llm_observe.settings.model import CaptureLevel, Limits
 from llm_observe.uids import new_uid, uid_text
 from llm_observe.version import __version__
 
@@ -78,6 +85,32 @@ def forked(parent: Standing) -> Standing:
     """
     child = replace(parent, lastgood=parent.lastgood.after_fork_in_child())
     return child.renamed(new_uid())
+
+
+def retold(before: Standing, options: Options) -> Standing:
+    """The same process, for which the program itself now says other things than a command line did.
+
+    What the control plane said beyond the program's limits is let go of, and is a refusal.
+    """
+    remote = _within(before.remote, options.limits)
+    service = options.service_name or default_service_name()
+    uid = uuid.UUID(bytes=before.uid)
+    return replace(
+        before,
+        resource=make_resource(service, uid, options.resource, __version__),
+        remote=remote,
+        resolved=_resolved(options, remote),
+    )
+
+
+def _within(remote: RemoteState, limits: Limits) -> RemoteState:
+    beyond = [*forbidden_keys(remote.fragment, limits), *beyond_limits(remote.fragment, limits)]
+    if not beyond:
+        return remote
+    fragment = dict(remote.fragment)
+    for problem in beyond:
+        fragment = without(fragment, problem.path)
+    return replace(remote, fragment=fragment, applied=False, error="\n".join(map(str, beyond)))
 
 
 def schema() -> Any:

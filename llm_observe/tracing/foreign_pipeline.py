@@ -121,6 +121,11 @@ class ForeignPipeline:
         self._recorder.shutdown(timeout_s / 2)
         self._own.shutdown(max(0.0, deadline - time.monotonic()))
 
+    def begin_again(self, resource: Resource, settings: Settings, config_hash: str) -> None:
+        """From now on as if it had been built with these, as `Pipeline.begin_again`."""
+        self._own.begin_again(resource, settings, config_hash)
+        self._recorder.settings, self._recorder.config_hash = settings, config_hash
+
     def rename(self, resource: Resource) -> None:
         """Describe this process anew to our own destinations; the provider's resource is its own."""
         self._own.rename(resource)

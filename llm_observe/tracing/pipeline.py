@@ -37,6 +37,7 @@ from llm_observe.tracing.sampler import LiveSampler
 from llm_observe.tracing.starting import Foreign, OwnProvider, Starter, is_sampled
 
 _METRICS = "llm_observe.tracing.metrics"
+_LONGEST_WAIT_S = 1.0
 
 
 class Pipeline:
@@ -137,6 +138,21 @@ class Pipeline:
                 deadline = max(deadline, time.monotonic() + self._bounds.grace_s * 2)
                 problems = stuck(self._delivery.settled(deadline))
             return Applied(self.settings, tuple(problems))
+
+    def begin_again(self, resource: Resource, settings: Settings, config_hash: str) -> None:
+        """From now on as if it had been built with these. Nothing is probed, nothing is lost.
+
+        For a program that says only now what it wants. Waits for a change that is under way,
+        but not for long: it may hang on a network.
+        """
+        held = self._applying.acquire(timeout=_LONGEST_WAIT_S)
+        try:
+            self._put_in_force(settings)
+            self.config_hash = config_hash
+        finally:
+            if held:
+                self._applying.release()
+        self.rename(resource)
 
     def rename(self, resource: Resource) -> None:
         """Describe this process anew on all that leaves from now on, what is queued included."""
