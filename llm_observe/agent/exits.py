@@ -14,7 +14,9 @@ Forked children inherit all of it.
 
 from __future__ import annotations
 
+import _thread
 import atexit
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -31,6 +33,9 @@ _UTIL = "multiprocessing.util"
 _PRIORITY = -1000
 """The last of the child's finalizers: its queues and its own children have ended by then."""
 
+LONGEST_S = 2.0
+"""The end is delayed by so much at most, whatever hangs."""
+
 _LONGEST_IMPORT_S = 10.0
 """A script may end while we still load our modules; to end in the middle of it may never end."""
 
@@ -43,15 +48,18 @@ class Exits:
     def __init__(self) -> None:
         self._last_words: LastWords | None = None
         self._hung = False
+        self._renew()
 
     def open(self, last_words: LastWords, *, use_signals: bool = True) -> None:
-        """Run ``last_words`` when the process ends. It bounds its own time and never raises."""
+        """Run ``last_words`` once, when the process ends. It never raises."""
         self._last_words = last_words
+        self._renew()
         atexit.unregister(self._at_exit)  # the last registered runs first
         atexit.register(self._at_exit)
         if not self._hung:
             self._hung = True
             wrapt.register_post_import_hook(self._found_multiprocessing, _UTIL)
+            os.register_at_fork(after_in_child=self._renew)
         if use_signals:
             signals.stand_in(self.speak)
 
@@ -61,10 +69,33 @@ class Exits:
         signals.stand_down()
 
     def speak(self) -> None:
-        """The last words, if there are any."""
-        words = self._last_words
-        if words is not None:
-            words()
+        """The last words, if there are any: begin them, or wait for those under way.
+
+        They run on a thread of their own: a signal may come while the main thread waits for
+        them, or holds a lock that they want. Whoever comes waits `LONGEST_S` at most.
+        """
+        if self._last_words is None:
+            return
+        if self._unspoken.acquire(blocking=False):
+            try:
+                # Below `threading`, whose start() takes a lock that interrupted code may hold.
+                _thread.start_new_thread(self._run, (self._last_words,))
+            except RuntimeError:  # Python 3.12 starts no thread at the end, nor does a full system
+                self._run(self._last_words)
+        if self._spoken.acquire(timeout=LONGEST_S):
+            self._spoken.release()
+
+    def _run(self, words: LastWords) -> None:
+        try:
+            with gate:
+                words()
+        finally:
+            self._spoken.release()
+
+    def _renew(self) -> None:
+        """Bare locks: a signal handler may use them in the middle of themselves."""
+        self._unspoken, self._spoken = _thread.allocate_lock(), _thread.allocate_lock()
+        self._spoken.acquire()
 
     def _at_exit(self) -> None:
         self.speak()

@@ -17,7 +17,6 @@ inside foreign code which never returns dies later than it would have without us
 
 from __future__ import annotations
 
-import _thread
 import signal
 import threading
 from collections.abc import Callable
@@ -31,9 +30,6 @@ FATAL = tuple(
 """Signals whose default action ends the process. (Python's own SIGINT handler raises
 KeyboardInterrupt and is not the default action; it is left alone like any other.)"""
 
-LONGEST_S = 2.0
-"""The death is delayed by so much at most, whatever hangs."""
-
 _set, _get, _raise = signal.signal, signal.getsignal, signal.raise_signal
 _last_words: Callable[[], object] | None = None
 
@@ -41,9 +37,10 @@ _last_words: Callable[[], object] | None = None
 def stand_in(last_words: Callable[[], object]) -> None:
     """Call ``last_words`` before the default action of a fatal signal, from now on.
 
-    It runs on a thread of its own and must bound its own time. Called from another thread than
-    the main one, this covers only what the program sets later: Python changes handlers in the
-    main thread alone.
+    It runs in the main thread between any two of its instructions, so it must not want a lock
+    that this thread may hold; it bounds its own time and never raises. Called from another thread
+    than the main one, this covers only what the program sets later: Python changes handlers in
+    the main thread alone.
     """
     global _last_words
     _last_words = last_words
@@ -70,30 +67,10 @@ def stand_down() -> None:
 def _guard(number: int, frame: FrameType | None) -> None:
     # First the default: a second signal means that somebody does not want to wait.
     _set(number, signal.SIG_DFL)
-    _speak()
-    _raise(number)
-
-
-def _speak() -> None:
-    """Run the last words on another thread: this one may hold a lock that they want."""
     words = _last_words
-    if words is None:
-        return
-    spoken = _thread.allocate_lock()
-    spoken.acquire()
-    try:
-        # Below `threading`, whose start() takes a lock that the interrupted code may hold.
-        _thread.start_new_thread(_run, (words, spoken))
-    except RuntimeError:  # no more threads: nothing can be said, and the signal still counts
-        return
-    spoken.acquire(timeout=LONGEST_S)
-
-
-def _run(words: Callable[[], object], spoken: Any) -> None:
-    try:
+    if words is not None:
         words()
-    finally:
-        spoken.release()
+    _raise(number)
 
 
 @wraps(_set)

@@ -133,6 +133,12 @@ class Program:
     def json(self) -> Any:
         return json.loads(self.line())
 
+    def tell(self, line: str) -> None:
+        """One line into its input."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 

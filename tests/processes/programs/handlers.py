@@ -63,7 +63,7 @@ def main(name: str, when: str) -> None:
     expected = signal.SIG_DFL if handler is None else handler
     say(signal.getsignal(signal.SIGTERM) == expected)
     say("ready")
-    until = time.monotonic() + 3
+    until = time.monotonic() + 1.5
     while time.monotonic() < until:
         time.sleep(0.01)
 

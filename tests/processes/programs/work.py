@@ -12,19 +12,28 @@ import replicate
 
 MODEL = "meta/llama-2-7b-chat"
 _numbers = itertools.count()
+_clients: dict[int, replicate.Client] = {}
+
+
+def _client() -> replicate.Client:
+    """One per process: a forked child must not use its parent's connections."""
+    pid = os.getpid()
+    if pid not in _clients:
+        _clients[pid] = replicate.Client()
+    return _clients[pid]
 
 
 def ask(count: int = 1, remark: str = "") -> None:
     """One call each."""
     for _ in range(count):
         question = f"{os.getpid()} asks {next(_numbers)} {remark}".strip()
-        replicate.run(MODEL, input={"prompt": question})
+        _client().run(MODEL, input={"prompt": question})
 
 
 def open_stream(remark: str = "") -> Any:
     """A stream under way: its first piece has come."""
     question = f"{os.getpid()} asks {next(_numbers)} {remark}".strip()
-    stream = replicate.stream(MODEL, input={"prompt": question})
+    stream = _client().stream(MODEL, input={"prompt": question})
     next(stream)
     return stream
 
