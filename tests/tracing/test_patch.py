@@ -2,102 +2,19 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Hashable, Iterator, Mapping
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import wrapt
 from opentelemetry import trace as otel
 from opentelemetry.trace import INVALID_SPAN, Span
 
 from llm_observe.tracing import patch
 from llm_observe.tracing.call import Call
 from llm_observe.tracing.gate import gate
-from llm_observe.tracing.patch import Patch
-from llm_observe.tracing.providers.base import Target
 from tests.tracing.doubles import KeepingRecorder
-
-
-class Toy:
-    """A provider whose answers are texts; ``broken`` names the step in which it raises."""
-
-    name = library = "toy"
-    majors = (1,)
-    targets: tuple[Target, ...] = ()
-
-    def __init__(self, broken: str = "") -> None:
-        self.broken = broken
-
-    def _at(self, step: str) -> None:
-        if step == self.broken:
-            raise RuntimeError("our own fault")
-
-    def request(self, instance: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
-        self._at("begin")
-        return Call(provider="toy", request_model="m")
-
-    def part(self, call: Call, value: Any) -> None:
-        self._at("part")
-        call.response_id = str(value)
-
-    def result(self, call: Call, value: Any) -> None:
-        self._at("result")
-
-    def opened(self, call: Call) -> None:
-        self._at("opened")
-        call.streaming = True
-
-    def reader(self, call: Call) -> Callable[[Any], object]:
-        def read(item: Any) -> None:
-            self._at("reader")
-            call.received.append((time.perf_counter_ns(), str(item)))
-
-        return read
-
-    def anchor(self, value: Any) -> Any:
-        self._at("anchor")
-        return value
-
-    def keys(self, call: Call) -> tuple[Hashable, ...]:
-        self._at("keys")
-        return (call.response_id,)
-
-    def over(self, call: Call) -> bool:
-        self._at("over")
-        return call.response_id == "done"
-
-    def end(self, call: Call) -> None:
-        self._at("end")
-
-
-class Counting:
-    """An iterator that is no generator, with a surface of its own."""
-
-    request_id = "r-1"
-
-    def __init__(self, n: int) -> None:
-        self.left = n
-
-    def __iter__(self) -> Counting:
-        return self
-
-    def __next__(self) -> int:
-        if not self.left:
-            raise StopIteration
-        self.left -= 1
-        return self.left
-
-    def parse(self) -> str:
-        return f"{self.left} left"
-
-
-class Closing(Counting):
-    closed = False
-
-    def close(self) -> str:
-        self.closed = True
-        return "closed"
+from tests.tracing.toys import Closing, Counting, Thing, Toy, wrapped
 
 
 @pytest.fixture
@@ -108,11 +25,6 @@ def recorder() -> Iterator[KeepingRecorder]:
     yield kept
     patch.connect(None)
     gate.reraise = False
-
-
-def wrapped(function: Any, kind: Any = "call", provider: Toy | None = None) -> Any:
-    toy = provider or Toy()
-    return wrapt.FunctionWrapper(function, Patch(toy, Target("toy", "ask", kind, toy.request)))
 
 
 def test_an_iterator_keeps_its_surface_and_gains_no_method(recorder: KeepingRecorder) -> None:
@@ -232,3 +144,119 @@ def test_a_dropped_stream_ended_when_it_was_last_used(recorder: KeepingRecorder)
     assert call.end_ns is not None
     assert call.chunk_ns[-1] <= call.end_ns <= call.now()
     assert call.aborted
+
+
+def test_an_interrupt_in_a_stream_passes_and_ends_the_span(recorder: KeepingRecorder) -> None:
+    def ask() -> Iterator[str]:
+        yield "a"
+        raise KeyboardInterrupt
+
+    stream = wrapped(ask, "lazy")()
+    assert next(stream) == "a"
+    with pytest.raises(KeyboardInterrupt):
+        next(stream)
+    assert recorder.call.error_type == "KeyboardInterrupt"
+
+
+def test_exceptions_reach_the_caller_as_they_were_raised(recorder: KeepingRecorder) -> None:
+    cause, error = KeyError("cause"), ValueError("mine")
+
+    def ask() -> None:
+        raise error from cause
+
+    with pytest.raises(ValueError, match="mine") as caught:
+        wrapped(ask)()
+    assert caught.value is error
+    assert (error.__cause__, error.__context__, error.__suppress_context__) == (cause, None, True)
+    assert vars(error) == {}
+
+
+def test_an_exception_handled_around_the_call_is_its_context_as_without_us(
+    recorder: KeepingRecorder,
+) -> None:
+    def ask() -> None:
+        raise ValueError("inner")
+
+    def handle() -> None:
+        try:
+            raise outer
+        except KeyError:
+            wrapped(ask)()
+
+    outer = KeyError("outer")
+    with pytest.raises(ValueError, match="inner") as caught:
+        handle()
+    assert caught.value.__context__ is outer
+
+
+def test_a_stream_that_steps_itself_is_refused_as_without_us(recorder: KeepingRecorder) -> None:
+    streams: list[Any] = []
+
+    def ask() -> Iterator[Any]:
+        yield "a"
+        yield next(streams[0])
+
+    streams.append(wrapped(ask, "lazy")())
+    assert next(streams[0]) == "a"
+    with pytest.raises(ValueError, match="already executing"):
+        next(streams[0])
+    assert recorder.call.error_type == "ValueError"
+
+
+def test_calls_of_many_threads_are_told_apart(recorder: KeepingRecorder) -> None:
+    provider = Toy()
+    ask = wrapped(lambda n: iter([n] * 50), "lazy", provider)
+    open_ = wrapped(lambda: Thing(), "open", provider)
+
+    def work(number: int) -> None:
+        for _ in range(20):
+            thing = open_()
+            assert set(ask(number)) == {number}
+            del thing
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert recorder.started == len(recorder.calls) == 8 * 20 * 2
+    streams = [set(call.chunks) for call in recorder.calls if call.chunks]
+    assert len(streams) == 160
+    assert all(len(texts) == 1 for texts in streams)
+
+
+def test_one_stream_read_by_two_threads_is_one_call(recorder: KeepingRecorder) -> None:
+    stream = wrapped(lambda: Counting(4000))()
+    got: list[int] = []
+    threads = [threading.Thread(target=got.extend, args=(stream,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(recorder.calls) == recorder.started == 1
+
+
+def test_an_opened_call_whose_object_cannot_be_watched_is_over_at_once(
+    recorder: KeepingRecorder,
+) -> None:
+    gate.reraise = False
+    provider = Toy()
+    create = wrapped(lambda: (False,), "open", provider)
+    provider.over = lambda call: False  # type: ignore[method-assign]  # a tuple has no weak reference
+    assert create() == (False,)
+    assert len(recorder.calls) == 1
+
+
+OPEN_STEPS = ["begin", "part", "over", "anchor", "keys", "end"]
+
+
+@pytest.mark.parametrize("step", OPEN_STEPS)
+def test_a_providers_fault_never_leaves_an_opened_call_open(
+    recorder: KeepingRecorder, step: str
+) -> None:
+    gate.reraise = False
+    provider = Toy(step)
+    thing = wrapped(lambda: Thing(), "open", provider)()
+    wrapped(lambda this: None, "follow", provider).__get__(thing, Thing)()
+    del thing
+    assert len(recorder.calls) == recorder.started == (0 if step == "begin" else 1)
