@@ -205,6 +205,8 @@ def from_bytes(data: bytes) -> Record:
 def _settings(content: dict[str, Any] | None) -> ConnectionSettings | None:
     if content is None:
         return None
+    if not isinstance(content["endpoint"], str):
+        raise ValueError("no record of a connection (its endpoint is no text)")
     tls, proxy = content.pop("tls"), content.pop("proxy")
     if tls is not None:
         tls["cipher_suites"] = tuple(tls["cipher_suites"])

@@ -128,8 +128,10 @@ class ClientProtocol:
     def set_capabilities(self, capabilities: AgentCapabilities) -> None:
         """Change what this agent says it can do; the next message tells."""
         capabilities |= AgentCapabilities.REPORTS_STATUS
+        gained = capabilities & ~self.capabilities
         self._must_speak |= capabilities != self.capabilities
         self.capabilities = capabilities
+        self._outbox.regained(gained)
 
     def send_custom(self, capability: str, type_: str, data: bytes) -> None:
         """Queue one custom message; each takes a message of its own and none replaces another.

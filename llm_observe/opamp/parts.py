@@ -170,6 +170,11 @@ class Outbox:
         """Make the whole truth due: the server asked, or does not know us."""
         self._due.update(self._truth)
 
+    def regained(self, gained: AgentCapabilities) -> None:
+        """Make due what a capability allows anew: the server may have changed meanwhile."""
+        names = {part.name for part in PARTS if part.agent & gained}
+        self._due |= names & self._truth.keys()
+
     def component_map(self) -> None:
         """Make the whole list of components due: the server asked for it."""
         if COMPONENTS in self._truth:

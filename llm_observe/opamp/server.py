@@ -182,6 +182,9 @@ class ServerProtocol:
             # A report that breaks the order again was asked for a moment ago: not at once.
             self._full.want(at_once=not describes or not self._full.wanted)
             self._config.line_opened()
+        elif not known and message.sequence_num:
+            # What it left out before this server knew it, nobody can tell from one message.
+            self._full.want(at_once=True)
         elif is_complete(message) or (describes and self._full.tried_in_vain()):
             self._full.fulfilled()
         elif not known:
@@ -295,7 +298,7 @@ class ServerProtocol:
         if self._full.is_due(now):
             message.flags |= _FULL
             self._full.asked(now)
-            self._full_is_news = False
+        self._full_is_news = False  # asked for, or not wanted any more
         if missing_components(self.state) and self._components.is_due(now):
             message.flags |= _COMPONENTS
             self._components.asked(now)

@@ -14,13 +14,21 @@ def loaded_by(module: str) -> set[str]:
     return {name.partition(".")[0] for name in done.stdout.split()}
 
 
+def test_the_face_loads_nothing_until_a_name_is_used() -> None:
+    assert not loaded_by("llm_observe.opamp") & {"google", "websockets", "urllib3", "asyncio"}
+
+
 def test_the_protocol_loads_no_opentelemetry_and_nothing_that_does_io() -> None:
-    loaded = loaded_by("llm_observe.opamp")
+    loaded = loaded_by("llm_observe.opamp.client, llm_observe.opamp.server")
     assert "google" in loaded
     assert not loaded & {"opentelemetry", "websockets", "urllib3", "pydantic", "asyncio"}
 
 
-@pytest.mark.parametrize("driver", ["websocket", "asgi", "memory"])
+def test_a_client_loads_the_http_library_only_when_it_polls() -> None:
+    assert "urllib3" not in loaded_by("llm_observe.opamp.io.client")
+
+
+@pytest.mark.parametrize("driver", ["websocket", "polling", "client", "asgi", "memory"])
 def test_neither_do_the_drivers_load_opentelemetry_or_a_web_framework(driver: str) -> None:
     loaded = loaded_by(f"llm_observe.opamp.io.{driver}")
     assert not loaded & {"opentelemetry", "starlette", "fastapi", "uvicorn", "pydantic"}
@@ -28,4 +36,6 @@ def test_neither_do_the_drivers_load_opentelemetry_or_a_web_framework(driver: st
 
 def test_every_public_name_is_there() -> None:
     assert all(hasattr(face, name) for name in face.__all__)
-    assert len(set(face.__all__)) == len(face.__all__)
+    assert dir(face) == sorted(set(face.__all__))
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = face.nonsense

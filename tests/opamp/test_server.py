@@ -147,10 +147,18 @@ def test_an_unknown_agent_that_leaves_things_out_is_asked_for_all() -> None:
     assert reply(server).flags == 0
 
 
-def test_a_complete_report_needs_no_asking() -> None:
+def test_an_agents_very_first_message_needs_no_asking() -> None:
+    server = make_server()
+    server.receive(hello(0, capabilities=int(AGENT)))
+    assert reply(server).flags == 0
+
+
+def test_a_later_message_of_an_unknown_agent_may_have_left_anything_out() -> None:
     server = make_server()
     server.receive(hello(7))
-    assert reply(server).flags == 0
+    assert reply(server).flags == FULL
+    server.receive(hello(8))
+    assert reply(server, 100.0).flags == 0
 
 
 def test_an_agent_that_cannot_keep_its_promises_is_asked_a_few_times_and_then_left_alone() -> None:
