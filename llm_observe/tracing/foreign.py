@@ -18,8 +18,9 @@ import atexit
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import (
@@ -32,6 +33,7 @@ from opentelemetry.context import (
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import (
     INVALID_SPAN,
+    Link,
     Span,
     SpanKind,
     Status,
@@ -43,6 +45,7 @@ from opentelemetry.trace import (
 from llm_observe.conventions import CONTEXT_ATTRIBUTES, CONTEXT_FIELDS, Kind, kind_of, renamed
 from llm_observe.policy.capture import Verdict, verdict
 from llm_observe.settings.model import CaptureLevel, Settings
+from llm_observe.tracing import foreign_steps
 from llm_observe.tracing.call import Call, start_attributes
 from llm_observe.tracing.export.bounds import Bounds, read_bounds
 from llm_observe.tracing.export.cleaning import clean, clean_text
@@ -140,6 +143,26 @@ class ForeignRecorder:
         if self._over or not (call.completion or call.aborted):
             self._end(span, call)
         self._intake.put(Entry(span, call))  # type: ignore[arg-type]  # any span: `_Ender` reads it
+
+    def start_step(
+        self, name: str, context: Context, attributes: Mapping[str, Any], links: Sequence[Link]
+    ) -> Span:
+        """Start the span of a step or a score (`stepping.StepRecorder`)."""
+        if self._over:
+            return INVALID_SPAN
+        there = _allowed(context, self.settings.capture.level)
+        return foreign_steps.start(
+            self.tracer_provider, self.settings, name, there, attributes, links
+        )
+
+    def end_step(self, span: Span, said: Mapping[str, Any], error: BaseException | None) -> None:
+        """End it, with what the level of this moment allows (`stepping.StepRecorder`)."""
+        token = object()
+        self._busy[token] = None  # before the level is read: `settled` must see it
+        try:
+            foreign_steps.end(span, said, error, self.settings, self.config_hash)
+        finally:
+            self._busy.pop(token, None)
 
     # -- on other threads ---------------------------------------------------------------------
 

@@ -1,0 +1,79 @@
+"""Steps and scores on a provider that is not ours: only what the level allows is put on a span.
+
+What happens to the span after its end is the provider's business, so it must be right before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from traceback import TracebackException
+from typing import Any
+
+from opentelemetry.context import Context, attach, detach
+from opentelemetry.trace import Link, Span, Status, StatusCode, TracerProvider
+
+from llm_observe.conventions import CAPTURE_LEVEL, CONFIG_HASH, renamed
+from llm_observe.settings.model import Settings
+from llm_observe.tracing.export.cleaning import clean, clean_text
+from llm_observe.tracing.foreign_fit import fitted, room_on
+from llm_observe.tracing.scrubbing import scrub, scrub_event, scrub_status
+from llm_observe.tracing.stepping import SCOPE, outcome
+
+Attributes = Mapping[str, Any]
+
+
+def start(
+    provider: TracerProvider,
+    settings: Settings,
+    name: str,
+    context: Context,
+    attributes: Attributes,
+    links: Sequence[Link],
+) -> Span:
+    """Start a step's span. ``context`` holds nothing that the level forbids."""
+    token = attach(context)  # some tracers read the current context, whatever they are given
+    try:
+        return provider.get_tracer(SCOPE).start_span(
+            name, context, attributes=_allowed(attributes, settings), links=links
+        )
+    finally:
+        detach(token)
+
+
+def end(
+    span: Span, said: Attributes, error: BaseException | None, settings: Settings, config_hash: str
+) -> None:
+    """Put what was said onto the span as far as the level allows, and end it."""
+    try:
+        if span.is_recording():
+            _write(span, said, error, settings, config_hash)
+    finally:
+        span.end()
+
+
+def _write(
+    span: Span, said: Attributes, error: BaseException | None, settings: Settings, config_hash: str
+) -> None:
+    level = settings.capture.level
+    everything = {**said, **(outcome(error) if error is not None else {})}
+    kept = _allowed(everything, settings)
+    kept |= {CAPTURE_LEVEL: str(level)} | ({CONFIG_HASH: config_hash} if config_hash else {})
+    span.set_attributes(fitted(kept, room_on(span, kept)))
+    if isinstance(error, Exception):
+        span.add_event("exception", clean(scrub_event(_exception(error), level, llm=True)))
+        told = scrub_status(f"{type(error).__name__}: {error}", level)
+        span.set_status(Status(StatusCode.ERROR, clean_text(told or type(error).__name__)))
+
+
+def _allowed(attributes: Attributes, settings: Settings) -> dict[str, Any]:
+    kept = clean(scrub(attributes, settings.capture.level, llm=True))
+    return dict(renamed(kept, settings.conventions.genai))
+
+
+def _exception(error: Exception) -> Attributes:
+    stack = TracebackException.from_exception(error, compact=True)
+    return {
+        "exception.type": type(error).__qualname__,
+        "exception.message": str(error),
+        "exception.stacktrace": "".join(stack.format()),
+    }

@@ -1,0 +1,127 @@
+"""Steps and scores on a tracer provider that is not ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import StatusCode
+
+from llm_observe.settings.model import Capture, CaptureLevel, Conventions, Settings
+from llm_observe.tracing import patch
+from llm_observe.tracing.context import context
+from llm_observe.tracing.feedback import score
+from llm_observe.tracing.foreign import ForeignRecorder
+from llm_observe.tracing.gate import gate
+from llm_observe.tracing.steps import trace
+
+CANARY = "CANARY-1"
+
+
+class Place:
+    def __init__(self, level: str) -> None:
+        self.exporter = InMemorySpanExporter()
+        self.provider = TracerProvider(shutdown_on_exit=False)
+        self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
+        settings = Settings(capture=Capture(level=CaptureLevel(level)))
+        self.recorder = ForeignRecorder(settings, self.provider, config_hash="abc")
+
+    @property
+    def spans(self) -> tuple[ReadableSpan, ...]:
+        return self.exporter.get_finished_spans()
+
+    def everything(self) -> str:
+        return "".join(span.to_json() for span in self.spans)
+
+
+@contextmanager
+def place(level: str) -> Iterator[Place]:
+    made = Place(level)
+    gate.reraise = True
+    patch.connect(made.recorder)
+    try:
+        yield made
+    finally:
+        patch.connect(None)
+        gate.reraise = False
+        made.recorder.shutdown()
+
+
+def work() -> None:
+    with context(session="s", metadata={"plan": "free"}), trace("turn") as step:
+        step.input = CANARY
+        step.set("custom", CANARY)
+        with pytest.raises(LookupError), trace("inner", "tool"):
+            raise LookupError(CANARY)
+        score("helpful", 1, explanation=CANARY)
+
+
+@pytest.mark.parametrize(
+    ("level", "content", "session"),
+    [("off", False, False), ("metadata", False, True), ("redacted", True, True), ("full", True, True)],
+)  # fmt: skip
+def test_only_what_the_level_allows_is_put_on_a_span(
+    level: str, content: bool, session: bool
+) -> None:
+    with place(level) as here:
+        work()
+    inner, judged, turn = here.spans
+    said = dict(turn.attributes or {})
+    assert ("input.value" in said) == content
+    assert ("session.id" in said) == session
+    assert ("custom" in said) == (level == "full")
+    assert (said["llm_observe.capture.level"], said["llm_observe.config.hash"]) == (level, "abc")
+    assert inner.status.status_code is StatusCode.ERROR
+    assert (inner.attributes or {})["error.type"] == "LookupError"
+    assert ("annotations.0.annotation.score" in (judged.attributes or {})) == session
+    assert len(judged.links) == 1
+    assert ("metadata" in said) == session
+    assert (CANARY in here.everything()) == content
+
+
+def test_a_level_lowered_while_a_step_runs_holds_at_its_end() -> None:
+    with place("full") as here, trace("turn") as step:
+        step.input = CANARY
+        here.recorder.settings = Settings(capture=Capture(level=CaptureLevel.OFF))
+    assert CANARY not in here.everything()
+
+
+def test_names_follow_the_conventions_in_force() -> None:
+    with place("full") as here:
+        here.recorder.settings = replace(
+            here.recorder.settings, conventions=Conventions(genai="1.36")
+        )
+        with trace("weather", "tool"):
+            pass
+    (span,) = here.spans
+    assert (span.attributes or {})["gen_ai.tool.name"] == "weather"
+
+
+def test_after_its_end_the_recorder_records_no_step() -> None:
+    with place("full") as here:
+        here.recorder.shutdown()
+        with trace("x") as step:
+            assert step.reference == ""
+    assert here.spans == ()
+
+
+def test_an_unsampled_step_says_nothing() -> None:
+    seen: list[Any] = []
+
+    class Watched(dict[str, Any]):
+        def items(self) -> Any:
+            seen.append(1)
+            return super().items()
+
+    with place("full") as here:
+        here.recorder._given = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False)
+        with trace("x") as step:
+            step.input = Watched()
+    assert not seen
