@@ -12,17 +12,20 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import NonRecordingSpan, Span, SpanKind, TracerProvider
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanKind, TracerProvider
 
 from llm_observe.errors import Problem
 from llm_observe.settings.model import Settings
+from llm_observe.tracing import foreign_steps
 from llm_observe.tracing.applying import Applied, tightened
 from llm_observe.tracing.applying_foreign import name_of, not_enforceable
 from llm_observe.tracing.call import Call
@@ -78,6 +81,20 @@ class ForeignPipeline:
     def finish(self, span: Span, call: Call) -> None:
         """End it, and take the call over."""
         self._recorder.finish(span, call)
+
+    def start_step(
+        self, name: str, context: Context, attributes: Mapping[str, Any], links: Sequence[Link]
+    ) -> Span:
+        """Start the span of a step or a score on the app's provider."""
+        return self._recorder.start_step(name, context, attributes, links)
+
+    def end_step(self, span: Span, said: Mapping[str, Any], error: BaseException | None) -> None:
+        """End it there, and take a copy for our own destinations."""
+        self._recorder.end_step(span, said, error)
+        copied = foreign_steps.copy(span, said, error, self.config_hash)
+        if copied is not None:
+            self._own.take(copied)
+            self._wake()
 
     def apply(self, settings: Settings, config_hash: str, *, timeout_s: float = 10.0) -> Applied:
         """As `Pipeline.apply`; a change that is not enforceable here is refused.
@@ -143,6 +160,9 @@ class ForeignPipeline:
 
     def _pass_on(self, span: Span, call: Call) -> None:
         self._own.finish(_Copy(span, call), call)
+        self._wake()
+
+    def _wake(self) -> None:
         if self._asleep:  # its threads did not survive the fork, and wake up for something to send
             self._asleep = False
             self._own.flush(0.0)

@@ -5,11 +5,15 @@ What happens to the span after its end is the provider's business, so it must be
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from traceback import TracebackException
 from typing import Any
 
 from opentelemetry.context import Context, attach, detach
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, Span, Status, StatusCode, TracerProvider
 
 from llm_observe.conventions import CAPTURE_LEVEL, CONFIG_HASH, renamed
@@ -49,6 +53,34 @@ def end(
             _write(span, said, error, settings, config_hash)
     finally:
         span.end()
+
+
+def copy(
+    span: Span, said: Attributes, error: BaseException | None, config_hash: str
+) -> ReadableSpan | None:
+    """An ended span under the same ids with all that was said, for a pipeline of our own.
+
+    It decides at export what may leave. None for a span that was not sampled.
+    """
+    identity = span.get_span_context()
+    if not identity.trace_flags.sampled:
+        return None
+    failed = isinstance(error, Exception)
+    now = time.time_ns()
+    attributes = {**said, **(outcome(error) if error is not None else {}), CONFIG_HASH: config_hash}
+    return ReadableSpan(
+        str(getattr(span, "name", "step")),
+        identity,
+        parent=getattr(span, "parent", None),
+        resource=Resource.get_empty(),
+        attributes=attributes,
+        events=[Event("exception", _exception(error))] if isinstance(error, Exception) else (),
+        links=getattr(span, "links", ()),
+        status=Status(StatusCode.ERROR, f"{type(error).__name__}: {error}") if failed else Status(),
+        start_time=getattr(span, "start_time", None) or now,
+        end_time=getattr(span, "end_time", None) or now,
+        instrumentation_scope=InstrumentationScope(SCOPE),
+    )
 
 
 def _write(

@@ -22,8 +22,8 @@ from llm_observe.conventions import CONFIG_HASH, GenAI
 from llm_observe.errors import Problem
 from llm_observe.settings.layers import active_destinations
 from llm_observe.settings.model import Settings
-from llm_observe.tracing.applying import Applied, stuck, tightened, untried
 from llm_observe.tracing import inflight
+from llm_observe.tracing.applying import Applied, stuck, tightened, untried
 from llm_observe.tracing.call import Call
 from llm_observe.tracing.export import late
 from llm_observe.tracing.export.bounds import Bounds, read_bounds
@@ -99,6 +99,11 @@ class Pipeline:
             return
         span.end(call.end_ns)
         self._intake.put(Entry(span, call) if is_sampled(span) else call)
+
+    def take(self, span: ReadableSpan) -> None:
+        """Take an ended span that was made elsewhere. Safe in a finalizer, as `finish`."""
+        if not self._ended:
+            self._intake.put(Entry(span))
 
     def _begun(self, span: SDKSpan) -> None:
         self._intake.start()

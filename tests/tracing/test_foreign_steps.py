@@ -8,18 +8,22 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import StatusCode
 
-from llm_observe.settings.model import Capture, CaptureLevel, Conventions, Settings
+from llm_observe.settings.model import Capture, CaptureLevel, Conventions, Destination, Settings
+from llm_observe.testing import OTLPSink, serve_in_thread
 from llm_observe.tracing import patch
 from llm_observe.tracing.context import context
 from llm_observe.tracing.feedback import score
 from llm_observe.tracing.foreign import ForeignRecorder
+from llm_observe.tracing.foreign_pipeline import ForeignPipeline
 from llm_observe.tracing.gate import gate
+from llm_observe.tracing.pipeline import Pipeline
 from llm_observe.tracing.steps import trace
 
 CANARY = "CANARY-1"
@@ -125,3 +129,32 @@ def test_an_unsampled_step_says_nothing() -> None:
         with trace("x") as step:
             step.input = Watched()
     assert not seen
+
+
+@pytest.mark.parametrize(("level", "content"), [("full", True), ("metadata", False)])
+def test_the_control_plane_gets_a_copy_under_the_same_ids(level: str, content: bool) -> None:
+    sink = OTLPSink()
+    with serve_in_thread(sink) as served:
+        settings = Settings(
+            capture=Capture(level=CaptureLevel(level)),
+            destinations={"control-plane": Destination(endpoint=served.url)},
+        )
+        provider = TracerProvider(shutdown_on_exit=False)
+        pipeline = ForeignPipeline(provider, Pipeline(Resource.get_empty(), settings, "abc"))
+        patch.connect(pipeline)
+        try:
+            with trace("turn") as step:
+                step.input = CANARY
+                with pytest.raises(LookupError), trace("inner"):
+                    raise LookupError(CANARY)
+            assert score("helpful", 1, target=step)
+            assert pipeline.flush(60)
+        finally:
+            patch.connect(None)
+            pipeline.shutdown(10)
+        spans = {span.name: span for span in sink.spans()}
+    assert set(spans) == {"turn", "inner", "score"}
+    assert sink.holds(CANARY) == content
+    reference = step.reference.split("-")
+    assert spans["turn"].span_id.hex() == reference[2]
+    assert spans["inner"].parent_span_id.hex() == reference[2]
