@@ -1,7 +1,8 @@
-"""Take personal data and secrets out of text, keeping its shape.
+"""Take personal data and secrets out of values, keeping their shape.
 
-`redact` walks strings inside nested values, and inside text that is JSON, so that what was a
-JSON object stays one. A find is replaced by its detector's name in brackets: ``[email]``.
+A `Redactor` walks strings inside nested values, and inside text that is JSON, so that what was a
+JSON object stays one. What is found is replaced by the rule's name in brackets (``[email]``), by a
+keyed hash (``[email:…]``, so that equal finds can be told to be equal), or costs the whole text.
 
 It raises on what it cannot walk (nesting beyond the interpreter's limit); the caller then drops
 the content. It never returns unseen text for seen.
@@ -9,84 +10,170 @@ the content. It never returns unseen text for seen.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any, Literal, NamedTuple
 
-from llm_observe.policy.detectors import DETECTORS, Detector
+from llm_observe.policy.detectors import DETECTORS, Span
+from llm_observe.policy.globs import glob
+from llm_observe.policy.prefilter import prefilter
+
+Action = Literal["mask", "hash", "drop"]
 
 _JSON_IN_JSON = 3
 """How deep JSON text inside JSON text is opened; below that it is plain text."""
 
-
-def redact_text(text: str, detectors: tuple[Detector, ...] = DETECTORS) -> str:
-    """Plain text with every find masked. Linear in the length of the text."""
-    finds = [(*span, name) for name, find in detectors for span in find(text)]
-    if not finds:
-        return text
-    pieces, position = [], 0
-    for start, end, name in _outermost(finds):
-        pieces += [text[position:start], f"[{name}]"]
-        position = end
-    return "".join((*pieces, text[position:]))
+_LETTERS = str.maketrans("0123456789", "ghijklmnop")
+"""Hashes are written in letters, so that no detector takes one for a number."""
 
 
-def redact(value: Any, detectors: tuple[Detector, ...] = DETECTORS) -> Any:
-    """A copy of a value with every string in it masked, names of mappings included."""
-    return _walk(value, detectors, _JSON_IN_JSON)
+class Rule(NamedTuple):
+    """What to look for and what to do with a find."""
+
+    name: str
+    hint: str
+    """Matches every text in which something can be found; see `llm_observe.policy.detectors`."""
+    find: Callable[[str], Iterator[Span]]
+    action: Action = "mask"
 
 
-def _walk(value: Any, detectors: tuple[Detector, ...], opens: int) -> Any:
-    if isinstance(value, str):
-        return _text(value, detectors, opens)
-    if isinstance(value, bool | float) or value is None:
-        return value
-    if isinstance(value, int):
-        masked = redact_text(str(value), detectors)
-        return value if masked == str(value) else masked
-    if isinstance(value, Mapping):
-        return _mapping(value, detectors, opens)
-    if isinstance(value, list | tuple):
-        return type(value)([_walk(item, detectors, opens) for item in value])
-    if isinstance(value, bytes):
-        return _bytes(value, detectors, opens)
-    raise TypeError(f"cannot redact {type(value).__name__}")
+class Redactor:
+    """Rules made ready. Any thread; pure.
+
+    Args:
+        rules: In order of precedence where finds overlap and begin at the same place.
+        allow: Patterns (``*`` and ``?``) of finds that may stay.
+        key: For the action ``hash``; without one such a find costs the text, as with ``drop``.
+    """
+
+    def __init__(
+        self, rules: Sequence[Rule], *, allow: Sequence[str] = (), key: bytes | None = None
+    ) -> None:
+        self.rules = tuple(rules)
+        self._candidates = prefilter([rule.hint for rule in rules])
+        self._allowed = [glob(pattern) for pattern in allow]
+        self._key = key
+
+    def text(self, text: str, counts: Counter[str] | None = None) -> str:
+        """Plain text without its finds; ``counts`` is added to, by rule. Linear in the text."""
+        finds = [
+            (start, end, rule)
+            for number in self._candidates(text)
+            for rule in self.rules[number : number + 1]
+            for start, end in rule.find(text)
+            if not self._may_stay(text[start:end])
+        ]
+        return self._without(text, _outermost(finds), counts) if finds else text
+
+    def value(self, value: Any, counts: Counter[str] | None = None) -> Any:
+        """A copy of a value without the finds in any of its strings, names of mappings included."""
+        return _Walk(self, counts).value(value, _JSON_IN_JSON)
+
+    def cannot_match(self, text: str) -> bool:
+        """Whether a look at the whole text already tells that nothing will be found in it."""
+        return not self._candidates(text)
+
+    def _may_stay(self, found: str) -> bool:
+        return any(fits(found) for fits in self._allowed)
+
+    def _without(
+        self, text: str, finds: list[tuple[int, int, Rule]], counts: Counter[str] | None
+    ) -> str:
+        if counts is not None:
+            counts.update(rule.name for _, _, rule in finds)
+        for _, _, rule in finds:
+            if rule.action == "drop" or (rule.action == "hash" and self._key is None):
+                return f"[dropped:{rule.name}]"
+        pieces, position = [], 0
+        for start, end, rule in finds:
+            pieces += [text[position:start], self._instead(rule, text[start:end])]
+            position = end
+        return "".join((*pieces, text[position:]))
+
+    def _instead(self, rule: Rule, found: str) -> str:
+        if rule.action != "hash" or self._key is None:
+            return f"[{rule.name}]"
+        digest = hmac.new(self._key, found.encode(), hashlib.sha256).hexdigest()
+        return f"[{rule.name}:{digest[:12].translate(_LETTERS)}]"
 
 
-def _mapping(value: Mapping[Any, Any], detectors: tuple[Detector, ...], opens: int) -> Any:
-    result: dict[str, Any] = {}
-    for key, item in value.items():
-        name = redact_text(str(key), detectors)
-        if name in result:
-            name = f"{name}#{len(result)}"  # two names that mask alike stay two
-        result[name] = _walk(item, detectors, opens)
-    return result
+class _Walk:
+    """One value on its way through a redactor."""
 
+    def __init__(self, redactor: Redactor, counts: Counter[str] | None) -> None:
+        self._redactor, self._counts = redactor, counts
 
-def _bytes(value: bytes, detectors: tuple[Detector, ...], opens: int) -> bytes:
-    masked = _text(value.decode(), detectors, opens)  # opaque bytes raise: the caller drops them
-    return str(masked).encode()
+    def value(self, value: Any, opens: int) -> Any:
+        if isinstance(value, str):
+            return self._text(value, opens)
+        if isinstance(value, bool | float) or value is None:
+            return value
+        if isinstance(value, int):
+            masked = self._plain(str(value))
+            return value if masked == str(value) else masked
+        if isinstance(value, Mapping):
+            return self._mapping(value, opens)
+        if isinstance(value, list | tuple):
+            return type(value)([self.value(item, opens) for item in value])
+        if isinstance(value, bytes):  # opaque bytes raise: the caller drops them
+            return str(self._text(value.decode(), opens)).encode()
+        raise TypeError(f"cannot redact {type(value).__name__}")
 
+    def _plain(self, text: str) -> str:
+        return self._redactor.text(text, self._counts)
 
-def _text(text: str, detectors: tuple[Detector, ...], opens: int) -> str:
-    body = text.strip()
-    if opens and body[:1] in ("{", "[", '"') and body[-1:] in ("}", "]", '"'):
+    def _mapping(self, value: Mapping[Any, Any], opens: int) -> Any:
+        result: dict[str, Any] = {}
+        for key, item in value.items():
+            name = self._plain(str(key))
+            if name in result:
+                name = f"{name}#{len(result)}"  # two names that mask alike stay two
+            result[name] = self.value(item, opens)
+        return result
+
+    def _text(self, text: str, opens: int) -> str:
+        body = text.strip()
+        if opens and body[:1] in ("{", "[", '"') and body[-1:] in ("}", "]", '"'):
+            if "\\" not in body and self._redactor.cannot_match(body):
+                return text  # no escape hides anything, and nothing shows
+            return self._json(text, body, opens)
+        return self._plain(text)
+
+    def _json(self, text: str, body: str, opens: int) -> str:
         try:
             inside = json.loads(body)
         except ValueError:
-            return redact_text(text, detectors)
-        masked = _walk(inside, detectors, opens - 1)
+            return self._plain(text)
+        masked = self.value(inside, opens - 1)
         return text if masked == inside else json.dumps(masked, ensure_ascii=False)
-    return redact_text(text, detectors)
 
 
-def _outermost(finds: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
-    """Overlapping finds as one, under the name of the one that begins first, then longest."""
-    result: list[tuple[int, int, str]] = []
-    for start, end, name in sorted(finds, key=lambda find: (find[0], -find[1])):
+def built_in() -> tuple[Rule, ...]:
+    """The rules that level ``redacted`` applies where the settings name none."""
+    return tuple(Rule(*detector) for detector in DETECTORS)
+
+
+@cache
+def default() -> Redactor:
+    """The redactor of `built_in`; made when it is first needed."""
+    return Redactor(built_in())
+
+
+def _outermost(finds: list[tuple[int, int, Rule]]) -> list[tuple[int, int, Rule]]:
+    """Overlapping finds as one, under the rule of the one that begins first, then longest.
+
+    If any of them costs the text, so does the whole.
+    """
+    result: list[tuple[int, int, Rule]] = []
+    for start, end, rule in sorted(finds, key=lambda find: (find[0], -find[1])):
         if result and start < result[-1][1]:
             first, last, before = result[-1]
-            result[-1] = (first, max(last, end), before)
+            kept = rule if rule.action == "drop" else before
+            result[-1] = (first, max(last, end), kept)
         else:
-            result.append((start, end, name))
+            result.append((start, end, rule))
     return result

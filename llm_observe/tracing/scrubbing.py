@@ -14,7 +14,7 @@ from typing import Any
 
 from llm_observe.conventions import SKELETON_NAMES, SKELETONS, Kind, is_llm, kind_of
 from llm_observe.policy.capture import Verdict, verdict
-from llm_observe.policy.redaction import redact
+from llm_observe.policy.redaction import default
 from llm_observe.settings.model import CaptureLevel
 from llm_observe.tracing.gate import gate
 
@@ -50,7 +50,7 @@ class Filter:
 
     def _redacted(self, value: Any) -> Any:
         try:
-            return redact(value)
+            return default().value(value)
         except Exception as error:  # noqa: BLE001  # content fails closed, the span goes on
             self.dropped = True
             gate.report(error)

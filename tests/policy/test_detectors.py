@@ -1,53 +1,58 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llm_observe.policy.detectors import DETECTORS, luhn
-from llm_observe.policy.redaction import redact_text
+from llm_observe.policy.prefilter import prefilter
+from llm_observe.policy.redaction import default
+
+redact_text = default().text
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N"
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nAAA=\n-----END RSA PRIVATE KEY-----"
 
 
-@pytest.mark.parametrize(
-    ("text", "masked"),
-    [
-        ("mail joe@example.com.", "mail [email]."),
-        ("<Joe.O'Neil+x@mail.example.co.uk>", "<[email]>"),
-        ("jörg@müller.de", "[email]"),
-        (f"{'a' * 80}@example.com", "[email]"),
-        ("call +49 30 1234567 now", "call [phone] now"),
-        ("call +1-555-123-4567", "call [phone]"),
-        ("(555) 123-4567", "[phone]"),
-        ("555-123-4567", "[phone]"),
-        ("0049 30 123456", "[phone]"),
-        ("030/1234567", "[phone]"),
-        ("01 23 45 67 89", "[phone]"),
-        ("card 4111 1111 1111 1111!", "card [card]!"),
-        ("4111-1111-1111-1111", "[card]"),
-        ("378282246310005", "[card]"),
-        ("order 12 4111 1111 1111 1111 34", "order 12 [card] 34"),
-        ("4111111111111111 5555555555554444", "[card] [card]"),
-        ("IBAN DE89 3704 0044 0532 0130 00 AND more", "IBAN [iban] AND more"),
-        ("gb82west12345698765432", "[iban]"),
-        ("from 10.0.0.1, to 192.168.100.200.", "from [ip], to [ip]."),
-        ("at 2001:db8::8a2e:370:7334 today", "at [ip] today"),
-        ("at fe80:0:0:0:1:2:3:4.", "at [ip]."),
-        ("::ffff:192.0.2.128", "[ip]"),
-        ("key sk-proj-abcdefghijklmnop1234", "key [secret]"),
-        ("r8_abcdefghijklmnop1234567890ABCDEFGHIJKLM", "[secret]"),
-        ("hf_abcdefghijklmnop1234", "[secret]"),
-        ("ghp_abcdefghijklmnop1234567890abcdefghij", "[secret]"),
-        ("llmo_ingest_abc-DEF_0123456789", "[secret]"),
-        ("AKIAIOSFODNN7EXAMPLE", "[secret]"),
-        ("Authorization: Bearer abcdef.ghijkl-mnopqr=", "Authorization: Bearer [secret]"),
-        ("password=hunter2!", "password=[secret]"),
-        ('"api_key": "abc123def456"', '"api_key": "[secret]"'),
-        (f"token {JWT}.", "token [secret]."),
-        (f"a {PEM} b", "a [secret] b"),
-        ("see data:image/png;base64,iVBORw0KGgo= here", "see [media] here"),
-        (f'{{"data": "{"iVBORw0K" * 100}=="}}', '{"data": "[media]"}'),
-        ("-----BEGIN PRIVATE KEY-----\nMIIE cut off", "[secret]"),
-    ],
-)
+FOUND = [
+    ("mail joe@example.com.", "mail [email]."),
+    ("<Joe.O'Neil+x@mail.example.co.uk>", "<[email]>"),
+    ("jörg@müller.de", "[email]"),
+    (f"{'a' * 80}@example.com", "[email]"),
+    ("call +49 30 1234567 now", "call [phone] now"),
+    ("call +1-555-123-4567", "call [phone]"),
+    ("(555) 123-4567", "[phone]"),
+    ("555-123-4567", "[phone]"),
+    ("0049 30 123456", "[phone]"),
+    ("030/1234567", "[phone]"),
+    ("01 23 45 67 89", "[phone]"),
+    ("card 4111 1111 1111 1111!", "card [card]!"),
+    ("4111-1111-1111-1111", "[card]"),
+    ("378282246310005", "[card]"),
+    ("order 12 4111 1111 1111 1111 34", "order 12 [card] 34"),
+    ("4111111111111111 5555555555554444", "[card] [card]"),
+    ("IBAN DE89 3704 0044 0532 0130 00 AND more", "IBAN [iban] AND more"),
+    ("gb82west12345698765432", "[iban]"),
+    ("from 10.0.0.1, to 192.168.100.200.", "from [ip], to [ip]."),
+    ("at 2001:db8::8a2e:370:7334 today", "at [ip] today"),
+    ("at fe80:0:0:0:1:2:3:4.", "at [ip]."),
+    ("::ffff:192.0.2.128", "[ip]"),
+    ("key sk-proj-abcdefghijklmnop1234", "key [secret]"),
+    ("r8_abcdefghijklmnop1234567890ABCDEFGHIJKLM", "[secret]"),
+    ("hf_abcdefghijklmnop1234", "[secret]"),
+    ("ghp_abcdefghijklmnop1234567890abcdefghij", "[secret]"),
+    ("llmo_ingest_abc-DEF_0123456789", "[secret]"),
+    ("AKIAIOSFODNN7EXAMPLE", "[secret]"),
+    ("Authorization: Bearer abcdef.ghijkl-mnopqr=", "Authorization: Bearer [secret]"),
+    ("password=hunter2!", "password=[secret]"),
+    ('"api_key": "abc123def456"', '"api_key": "[secret]"'),
+    (f"token {JWT}.", "token [secret]."),
+    (f"a {PEM} b", "a [secret] b"),
+    ("see data:image/png;base64,iVBORw0KGgo= here", "see [media] here"),
+    (f'{{"data": "{"iVBORw0K" * 100}=="}}', '{"data": "[media]"}'),
+    ("-----BEGIN PRIVATE KEY-----\nMIIE cut off", "[secret]"),
+]
+
+
+@pytest.mark.parametrize(("text", "masked"), FOUND)
 def test_it_is_found(text: str, masked: str) -> None:
     assert redact_text(text) == masked
 
@@ -118,3 +123,34 @@ def test_hostile_text_takes_no_more_than_linear_time(text: str) -> None:
 def test_luhn() -> None:
     assert luhn("79927398713")
     assert not any(luhn(f"7992739871{d}") for d in "012456789")
+
+
+HINTS = prefilter([detector.hint for detector in DETECTORS])
+PIECES = st.sampled_from(
+    [
+        "a@b.c",
+        "１３8 ",
+        "+49 30 ",
+        "1234 ",
+        "4111",
+        "::",
+        ".1",
+        "key",
+        "Token",
+        "=",
+        ": ",
+        "bearer\xa0",
+        "sk-",
+        "é",
+        "中",
+    ]
+    + [text for text, _ in FOUND]
+)
+
+
+@given(st.lists(PIECES | st.text(max_size=3), max_size=6).map("".join))
+def test_a_hint_matches_wherever_something_is_found(text: str) -> None:
+    hinted = set(HINTS(text))
+    for number, detector in enumerate(DETECTORS):
+        if any(True for _ in detector.find(text)):
+            assert number in hinted, detector

@@ -1,11 +1,14 @@
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_observe.policy.redaction import redact, redact_text
+from llm_observe.policy.redaction import Redactor, Rule, built_in, default
+
+redact, redact_text = default().value, default().text
 
 MAIL = "joe@example.com"
 
@@ -61,7 +64,7 @@ def test_what_cannot_be_walked_is_refused() -> None:
     with pytest.raises(RecursionError):
         redact(deep)
     with pytest.raises(RecursionError):
-        redact("[" * 100_000 + "]" * 100_000)
+        redact("[" * 100_000 + json.dumps(MAIL) + "]" * 100_000)
     while isinstance(deep, list):  # taken apart step by step: so deep a value cannot be freed whole
         deep = deep.pop()
 
@@ -95,3 +98,48 @@ def _without(value: Any, secret: str) -> bool:
 def test_a_planted_secret_never_survives_at_any_depth(value: Any, secret: str) -> None:
     planted = {"a": [value, {"b": f"see {secret} ok"}], "json": json.dumps([value, secret])}
     assert _without(redact(planted), secret)
+
+
+# ------------------------------------------------------------------------------------- the rules
+
+EMAIL = next(rule for rule in built_in() if rule.name == "email")
+IP = next(rule for rule in built_in() if rule.name == "ip")
+
+
+def test_a_keyed_hash_tells_equal_finds_and_is_no_find_itself() -> None:
+    redactor = Redactor([EMAIL._replace(action="hash")], key=b"k")
+    one = redactor.text(f"{MAIL} and {MAIL} and ann@example.com")
+    first, second, third = one.split(" and ")
+    assert first == second != third
+    assert first.startswith("[email:")
+    assert redactor.text(one) == one == default().text(one)
+    assert Redactor([EMAIL._replace(action="hash")], key=b"other").text(MAIL) != first
+
+
+@pytest.mark.parametrize("action", ["drop", "hash"])
+def test_dropping_and_hashing_without_a_key_cost_the_whole_text(action: Any) -> None:
+    redactor = Redactor([EMAIL._replace(action=action), IP])
+    assert redactor.text(f"from 10.0.0.1 to {MAIL}") == "[dropped:email]"
+    assert redactor.text("from 10.0.0.1") == "from [ip]"
+    assert redactor.value({"a": MAIL, "b": "x"}) == {"a": "[dropped:email]", "b": "x"}
+
+
+def test_a_find_that_costs_the_text_does_so_inside_another_one_too() -> None:
+    rules = [Rule("all", ".", lambda text: iter([(0, len(text))])), EMAIL._replace(action="drop")]
+    assert Redactor(rules).text(f"see {MAIL}") == "[dropped:email]"
+
+
+def test_what_is_allowed_stays() -> None:
+    redactor = Redactor([EMAIL, IP], allow=["*@example.org", "127.0.0.?"])
+    text = "joe@example.org joe@example.com 127.0.0.1 10.0.0.1"
+    assert redactor.text(text) == "joe@example.org [email] 127.0.0.1 [ip]"
+
+
+def test_finds_are_counted_by_rule() -> None:
+    counts: Counter[str] = Counter()
+    default().value({"a": [MAIL, f"{MAIL} 10.0.0.1"], "b": json.dumps(MAIL)}, counts)
+    assert counts == {"email": 3, "ip": 1}
+
+
+def test_half_a_surrogate_pair_hides_nothing() -> None:
+    assert default().text(f"\ud800 {MAIL}") == "\ud800 [email]"

@@ -189,10 +189,10 @@ def test_an_empty_answer_has_its_role_and_no_words() -> None:
 def test_a_fault_in_redaction_drops_the_content_and_keeps_the_span(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def broken(value: Any) -> Any:
-        raise RecursionError(str(value))
+    def broken() -> Any:
+        raise RecursionError(CANARY)
 
-    monkeypatch.setattr(scrubbing, "redact", broken)
+    monkeypatch.setattr(scrubbing, "default", broken)
     before = gate.count
     rendered = render(call(error_type="X", error_message=CANARY), REDACTED)
     assert CANARY not in str(rendered)
