@@ -56,6 +56,11 @@ def check_uid(uid: bytes) -> bytes:
     return bytes(uid)
 
 
+def _defined(capabilities: AgentCapabilities) -> AgentCapabilities:
+    """With the bit that MUST be set, and without those that nobody has defined."""
+    return AgentCapabilities.from_wire(int(capabilities)) | AgentCapabilities.REPORTS_STATUS
+
+
 class ClientProtocol:
     """One agent's conversation with one server, over however many lines.
 
@@ -74,7 +79,7 @@ class ClientProtocol:
         request_uid: bool = False,
     ) -> None:
         self.instance_uid = check_uid(instance_uid)
-        self.capabilities = capabilities | AgentCapabilities.REPORTS_STATUS
+        self.capabilities = _defined(capabilities)
         # 0 until the server has said what it can do; some never do.
         self.server_capabilities = ServerCapabilities(0)
         self.server_custom_capabilities: frozenset[str] = frozenset()
@@ -127,7 +132,7 @@ class ClientProtocol:
 
     def set_capabilities(self, capabilities: AgentCapabilities) -> None:
         """Change what this agent says it can do; the next message tells."""
-        capabilities |= AgentCapabilities.REPORTS_STATUS
+        capabilities = _defined(capabilities)
         gained = capabilities & ~self.capabilities
         self._must_speak |= capabilities != self.capabilities
         self.capabilities = capabilities
@@ -264,7 +269,7 @@ class ClientProtocol:
         )
         if self._parting:
             message.agent_disconnect.SetInParent()
-        custom = self._custom.take()
+        custom = self._custom.take(self.max_message_bytes - ENVELOPE_BYTES)
         if custom is not None:
             message.custom_message.CopyFrom(custom)
         due = self._outbox.due(self.capabilities, self.server_capabilities)

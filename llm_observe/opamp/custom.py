@@ -41,9 +41,9 @@ class CustomQueue:
         wire.check_size(message.ByteSize() + ENVELOPE_BYTES, self._limit)
         self._waiting.append(message)
 
-    def take(self) -> opamp_pb2.CustomMessage | None:
-        """The next message; it is in flight from now on."""
-        if not self._waiting:
+    def take(self, room: int) -> opamp_pb2.CustomMessage | None:
+        """The next message if it has room; it is in flight from now on."""
+        if not self._waiting or self._waiting[0].ByteSize() > room:
             return None
         self._in_flight.append(self._waiting.popleft())
         return self._in_flight[-1]

@@ -41,7 +41,7 @@ from llm_observe.opamp.values import (
     ErrorKind,
     ServerCapabilities,
 )
-from llm_observe.opamp.wishes import CapabilitiesWish, ConfigWish, ConnectionWish, Wish
+from llm_observe.opamp.wishes import FIELD_BYTES, CapabilitiesWish, ConfigWish, ConnectionWish, Wish
 
 __all__ = ["MAX_VAIN", "REPEAT_S", "ServerProtocol", "refusal", "wants_uid"]
 
@@ -88,7 +88,9 @@ class ServerProtocol:
         custom_capabilities: frozenset[str] = frozenset(),
     ) -> None:
         self.instance_uid = instance_uid
-        self.capabilities = capabilities | ServerCapabilities.ACCEPTS_STATUS
+        defined = ServerCapabilities.from_wire(int(capabilities))
+        self.capabilities = defined | ServerCapabilities.ACCEPTS_STATUS
+        self._limit = max_message_bytes - len(wire.HEADER)
         self.state = AgentState()
         self.connected, self._forgotten = False, False
         # The uid under which the agent spoke last, and a digest of what it said.
@@ -303,11 +305,11 @@ class ServerProtocol:
             message.flags |= _COMPONENTS
             self._components.asked(now)
         for wish in self._wishes:
-            wish.add(message, self.state, now)
+            wish.add(message, self.state, now, self._limit)
         self._add_custom(message)
 
     def _add_custom(self, message: opamp_pb2.ServerToAgent) -> None:
-        custom = self._custom.take()
+        custom = self._custom.take(self._limit - message.ByteSize() - FIELD_BYTES)
         if custom is not None:  # at most once: nothing tells whether it arrived
             message.custom_message.CopyFrom(custom)
             self._custom.acknowledged()

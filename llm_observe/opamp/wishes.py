@@ -11,6 +11,8 @@ import hashlib
 from collections.abc import Mapping
 from typing import Protocol
 
+from google.protobuf.message import Message
+
 from llm_observe.errors import LocalProtocolError
 from llm_observe.opamp import codec, connections_codec, wire
 from llm_observe.opamp._pb import opamp_pb2
@@ -19,6 +21,13 @@ from llm_observe.opamp.connections import ConnectionOffer
 from llm_observe.opamp.values import AgentCapabilities, AgentState, ConfigFile
 
 ENVELOPE_BYTES = 1024
+FIELD_BYTES = 64
+"""Room for the tags and lengths around a part, and for small fields after it."""
+
+
+def fits(message: Message, part: Message, limit: int) -> bool:
+    """Whether a message stays within ``limit`` bytes with another part in it."""
+    return message.ByteSize() + part.ByteSize() + FIELD_BYTES <= limit
 
 
 class Wish(Protocol):
@@ -30,8 +39,10 @@ class Wish(Protocol):
     def line_opened(self) -> None:
         """What was said on the former line may be lost."""
 
-    def add(self, message: opamp_pb2.ServerToAgent, state: AgentState, now: float) -> None:
-        """Put it into a message, where it is due."""
+    def add(
+        self, message: opamp_pb2.ServerToAgent, state: AgentState, now: float, limit: int
+    ) -> None:
+        """Put it into a message, where it is due and the message stays within ``limit`` bytes."""
 
 
 class ConfigWish:
@@ -75,10 +86,14 @@ class ConfigWish:
             and (status is None or status.hash != self._offer.config_hash)
         )
 
-    def add(self, message: opamp_pb2.ServerToAgent, state: AgentState, now: float) -> None:
+    def add(
+        self, message: opamp_pb2.ServerToAgent, state: AgentState, now: float, limit: int
+    ) -> None:
         """See `Wish`."""
         if self._offer is None or not self._may(state) or not self._asking.is_due(now):
             return
+        if not fits(message, self._offer, limit):
+            return  # it stays news, and has the next message
         message.remote_config.CopyFrom(self._offer)
         self._news = False
         self._asking.asked(now)
@@ -140,16 +155,28 @@ class ConnectionWish:
             return None
         return connections_codec.allowed(self._offer, state.capabilities)
 
-    def add(self, message: opamp_pb2.ServerToAgent, state: AgentState, now: float) -> None:
+    def add(
+        self, message: opamp_pb2.ServerToAgent, state: AgentState, now: float, limit: int
+    ) -> None:
         """See `Wish`."""
         wanted = self._wanted(state)
         if wanted is not None and self._asking.is_due(now):
-            message.connection_settings.CopyFrom(connections_codec.offer_to_pb(wanted))
+            self._add_offer(message, connections_codec.offer_to_pb(wanted), now, limit)
+            if AgentCapabilities.REPORTS_CONNECTION_SETTINGS_STATUS not in state.capabilities:
+                self._asking.wanted = self._news  # it will never say that it has it: once a line
+        self._add_beat(message, state)
+
+    def _add_offer(
+        self,
+        message: opamp_pb2.ServerToAgent,
+        offer: opamp_pb2.ConnectionSettingsOffers,
+        now: float,
+        limit: int,
+    ) -> None:
+        if fits(message, offer, limit):
+            message.connection_settings.CopyFrom(offer)
             self._news = False
             self._asking.asked(now)
-            if AgentCapabilities.REPORTS_CONNECTION_SETTINGS_STATUS not in state.capabilities:
-                self._asking.wanted = False
-        self._add_beat(message, state)
 
     def _may_tell_beat(self, state: AgentState) -> bool:
         """Not to an agent that would take an offer without an address for a new connection."""
@@ -190,7 +217,9 @@ class CapabilitiesWish:
         """See `Wish`."""
         return not self._told
 
-    def add(self, message: opamp_pb2.ServerToAgent, state: AgentState, now: float) -> None:
+    def add(
+        self, message: opamp_pb2.ServerToAgent, state: AgentState, now: float, limit: int
+    ) -> None:
         """See `Wish`."""
         if not self._told:
             message.custom_capabilities.CopyFrom(codec.custom_to_pb(self.capabilities))

@@ -152,6 +152,21 @@ def test_capabilities_are_in_every_message_and_a_change_is_told() -> None:
     assert client.message_to_send(0.0) is None
 
 
+def test_bits_that_nobody_has_defined_are_not_said() -> None:
+    client = settled(AgentCapabilities(0xFFFFF))
+    client.set_capabilities(AgentCapabilities(0xFFFFE))
+    client.connected()
+    assert said(client).capabilities == 0xFFFF
+
+
+def test_packages_are_refused_without_harm() -> None:
+    packages = opamp_pb2.PackagesAvailable(all_packages_hash=b"h")
+    packages.packages["p"].version = "1"
+    client = settled(AGENT | AgentCapabilities.REPORTS_HEALTH)
+    assert hears(client, packages_available=packages, flags=1) == (ReportRequested(True, False),)
+    assert not said(client).HasField("package_statuses")
+
+
 def test_a_part_is_withheld_from_a_server_that_does_not_accept_it() -> None:
     client = settled()
     hears(client, capabilities=int(ServerCapabilities.ACCEPTS_STATUS))

@@ -25,6 +25,7 @@ from llm_observe.opamp.values import (
     ConnectionStatus,
     ErrorKind,
     Health,
+    ServerCapabilities,
 )
 from tests.link import AGENT, SERVER, UID, fields, make_server
 
@@ -507,3 +508,30 @@ def test_connections_that_are_not_wanted_any_more_are_not_offered() -> None:
     server.clear_connections()
     assert not server.has_news()
     assert not reply(server).HasField("connection_settings")
+
+
+def test_what_does_not_fit_one_message_has_the_next_one() -> None:
+    capabilities = int(MANAGED | TAKES_ALL)
+    server = known(make_server(max_message_bytes=6000), capabilities=capabilities)
+    server.receive(message(1, capabilities=0, custom_capabilities={"capabilities": ["c"]}))
+    server.reply(0.0)
+    server.offer_config({"a": ConfigFile(b"x" * 4000)}, b"one")
+    big = ConnectionSettings("https://m", {"X": "y" * 4000})
+    server.offer_connections(ConnectionOffer(b"c1", own_metrics=big))
+    server.send_custom("c", "t", b"z" * 4000)
+    said = []
+    while server.has_news():
+        data = server.reply(0.0)
+        assert len(data) < 6000
+        said.append(fields(opamp_pb2.ServerToAgent.FromString(data)) - {"instance_uid"})
+    assert [names - {"capabilities"} for names in said] == [
+        {"remote_config"},
+        {"connection_settings"},
+        {"custom_message"},
+    ]
+
+
+def test_bits_that_nobody_has_defined_are_not_said() -> None:
+    server = make_server(ServerCapabilities(0xFFFFF))
+    server.receive(hello())
+    assert reply(server).capabilities == 0x7F

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, Literal
 
 from llm_observe.errors import MessageTooLarge
@@ -155,6 +156,8 @@ class WebSocketLine:
         if self._malformed > MAX_MALFORMED:
             raise Closing(1008, "too many malformed messages")
         self._owe(answer)
+        if link is not None and link.protocol.has_news():
+            self.push(link)  # an answer may not have room for all of it
 
     def _owe(self, answer: Answer) -> None:
         if self._gone:
@@ -183,8 +186,14 @@ class WebSocketLine:
             link = next(iter(self._pushes))
             del self._pushes[link]
             if link.line is self and link.connected and link.protocol.has_news():
-                return lambda: link.protocol.reply(time.monotonic())
+                return partial(self._pushed, link)
         return None
+
+    def _pushed(self, link: AgentLink) -> bytes:
+        payload = link.protocol.reply(time.monotonic())
+        if link.protocol.has_news():  # one custom message at a time, and no more than fits
+            self.push(link)
+        return payload
 
     async def _send_bytes(self, payload: bytes) -> None:
         try:

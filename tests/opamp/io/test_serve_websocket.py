@@ -18,7 +18,7 @@ from llm_observe.opamp.events import (
 from llm_observe.opamp.io import serve_websocket
 from llm_observe.opamp.io.asgi import AgentLink
 from llm_observe.opamp.values import AgentCapabilities, ConfigFile
-from tests.opamp.io.peers import Hand, Recorder, Socket, make_server
+from tests.opamp.io.peers import MANAGED, Hand, Recorder, Socket, make_server
 
 pytestmark = pytest.mark.anyio
 
@@ -347,3 +347,26 @@ async def test_a_reply_is_composed_when_its_turn_comes(recorder: Recorder) -> No
         while not offered[-1].HasField("remote_config"):
             offered.append(await line.reply())
         assert offered[-1].remote_config.config_hash == b"three"
+
+
+async def test_custom_messages_made_at_once_are_all_pushed(recorder: Recorder) -> None:
+    server, agent = make_server(recorder), Hand(UID)
+    async with Socket(server).open() as line:
+        await line.got()
+        await line.exchange(agent.hello(custom_capabilities={"capabilities": ["c"]}))
+        for number in range(3):
+            await server.agents[UID].send_custom("c", "t", bytes([number]))
+        assert [(await line.reply()).custom_message.data for _ in range(3)] == [b"\0", b"\1", b"\2"]
+
+
+async def test_a_restart_and_other_wishes_are_pushed(recorder: Recorder) -> None:
+    server = make_server(recorder)
+    agent = Hand(UID, int(MANAGED | AgentCapabilities.ACCEPTS_RESTART_COMMAND))
+    async with Socket(server).open() as line:
+        await line.got()
+        await line.exchange(agent.hello())
+        link = server.agents[UID]
+        await link.restart()
+        assert (await line.reply()).HasField("command")
+        await link.ask_for_everything()
+        assert (await line.reply()).flags == 1
