@@ -9,8 +9,12 @@ put back there. The library's own objects are stepped, and what the loop's hooks
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
+from functools import partial
+from inspect import iscoroutinefunction
 from typing import Any
+
+from opentelemetry.context import Context
 
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.streams import (
@@ -95,119 +99,131 @@ class Resumption:
 class AsyncStream(Stepped):
     """An asynchronous iterator."""
 
+    def __init__(
+        self, wrapped: Any, call: Listener | None, start: Callable[[], Listener | None] | None
+    ) -> None:
+        super().__init__(wrapped, call, start)
+        self._self_next = wrapped.__anext__
+        if not (hasattr(wrapped, "asend") or iscoroutinefunction(wrapped.__anext__)):
+            self._self_next = partial(_sendable, wrapped.__anext__)
+
     def __aiter__(self) -> Any:
         return self
 
-    def __anext__(self) -> Any:
-        return Step(self, self.__wrapped__.__anext__())
+    async def __anext__(self) -> Any:  # the path of every item: kept flat, as `Stream.__next__`
+        call = self._self_call or self._self_begin()
+        if call is None:
+            return await self._self_next()
+        step = self._self_next()
+        token = enter(call.context)
+        try:
+            suspended = step.send(None)
+        except StopIteration as stop:  # an item that was there: nothing had to be waited for
+            item = stop.value
+            leave(token)
+        except BaseException as error:
+            leave(token)
+            end(call, error, None)
+            raise
+        else:
+            leave(token)
+            item = await self._self_rest(call, Rest(call.context, step, suspended))
+        try:
+            call.take(item)
+        except Exception as error:  # noqa: BLE001  # as `with gate`, at no cost where nothing is raised
+            gate.caught(error)
+        return item
+
+    async def _self_step(self, call: Listener | None, step: Any, thrown: type | None) -> Any:
+        if call is None:
+            return await step
+        item = await self._self_rest(call, Rest(call.context, step, thrown=thrown))
+        with gate:
+            call.take(item)
+        return item
+
+    async def _self_rest(self, call: Listener, rest: Rest) -> Any:
+        try:
+            return await rest
+        except BaseException as error:
+            end(call, error, rest.thrown)
+            raise
 
 
 class AsyncClosingStream(AsyncStream):
     """One that can be closed."""
 
-    def aclose(self) -> Any:
-        """Close it; a call that had begun ends when that is done."""
-        return Closing(self, self.__wrapped__.aclose())
+    async def aclose(self) -> Any:
+        """Close it; a call that had begun ends when that is done, however it went."""
+        call = self._self_begun()
+        if call is None:
+            return await self.__wrapped__.aclose()
+        try:
+            return await Rest(call.context, self.__wrapped__.aclose())
+        finally:
+            call.abort()
 
 
 class AsyncGeneratorStream(AsyncClosingStream):
     """An asynchronous generator."""
 
-    def asend(self, value: Any) -> Any:
+    async def asend(self, value: Any) -> Any:
         """Step it with a value."""
-        return Step(self, self.__wrapped__.asend(value))
+        call = self._self_call or self._self_begin()
+        return await self._self_step(call, self.__wrapped__.asend(value), None)
 
-    def athrow(self, *error: Any) -> Any:
+    async def athrow(self, *error: Any) -> Any:
         """Raise inside it; if the same error comes out, it is the caller's, not the library's."""
-        return Step(self, self.__wrapped__.athrow(*error), made(error))
+        call = self._self_begun()
+        return await self._self_step(call, self.__wrapped__.athrow(*error), made(error))
 
 
-class Step(Coroutine[Any, Any, Any]):
-    """One step of an asynchronous stream, to be awaited once."""
+_NOTHING = object()
 
-    __slots__ = ("_step", "_stream", "_thrown")
 
-    def __init__(self, stream: Stepped, step: Any, thrown: type | None = None) -> None:
-        self._stream, self._thrown = stream, thrown
-        # Coroutines and the steps of generators can be sent to; PEP 492 asks for less.
+class Rest:
+    """An awaitable of the library, from where it stands, each resumption in the call's context."""
+
+    __slots__ = ("_context", "_step", "_suspended", "thrown")
+
+    def __init__(
+        self, context: Context, step: Any, suspended: Any = _NOTHING, thrown: type | None = None
+    ) -> None:
+        self._context, self._suspended = context, suspended
         self._step = step if hasattr(step, "send") else _iterated(step)
+        self.thrown = thrown
+        """Type of what the caller threw in last: a cancellation."""
 
     def __await__(self) -> Any:
         return self
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Rest:
         return self
 
     def __next__(self) -> Any:
         return self.send(None)
 
     def send(self, value: Any) -> Any:
-        """Resume it."""
-        stream = self._stream
-        call = stream._self_call or self._begin()
-        if call is None:
-            return self._step.send(value)
-        token = enter(call.context)
-        try:
-            suspended = self._step.send(value)
-        except BaseException as error:
-            leave(token)
-            self._ended(call, error)
-            raise
-        leave(token)
-        return suspended
+        """Resume it; what it waits for already goes out first."""
+        suspended, self._suspended = self._suspended, _NOTHING
+        if suspended is not _NOTHING:
+            return suspended
+        return within(self._context, self._step.send, value)
 
     def throw(self, *error: Any) -> Any:
         """Raise inside it: a cancelled task does."""
-        call = self._stream._self_begun()
-        if call is None:
-            return self._step.throw(*error)
-        self._thrown = made(error) or self._thrown
-        try:
-            return within(call.context, self._step.throw, *error)
-        except BaseException as raised:
-            self._ended(call, raised)
-            raise
+        self.thrown = made(error)
+        return within(self._context, self._step.throw, *error)
 
     def close(self) -> None:
-        """Give it up: it is not awaited to its end, and the stream cannot go on."""
-        call = self._stream._self_begun()
-        if call is None:
-            self._step.close()
-            return
-        try:
-            within(call.context, self._step.close)
-        finally:
-            call.abort()
-
-    def _begin(self) -> Listener | None:
-        # To throw into a generator that has not begun, or to close it, runs none of its code.
-        stream = self._stream
-        begins = self._thrown is None
-        call: Listener | None = stream._self_begin() if begins else stream._self_begun()
-        return call
-
-    def _ended(self, call: Listener, error: BaseException) -> None:
-        if not isinstance(error, StopIteration):
-            end(call, error, self._thrown)
-            return
-        try:
-            call.take(error.value)
-        except Exception as fault:  # noqa: BLE001  # as `with gate`, at no cost where nothing is raised
-            gate.caught(fault)
+        """Give it up: its task is gone."""
+        within(self._context, self._step.close)
 
 
-class Closing(Step):
-    """The closing of a stream, after which its call has ended, however that went."""
-
-    __slots__ = ()
-
-    def _begin(self) -> Listener | None:
-        call: Listener | None = self._stream._self_begun()
-        return call
-
-    def _ended(self, call: Listener, error: BaseException) -> None:
-        call.abort()
+def _sendable(make: Callable[..., Any]) -> Any:
+    """An awaitable that can be sent to; PEP 492 asks for less."""
+    step = make()
+    return step if hasattr(step, "send") else _iterated(step)
 
 
 def _iterated(step: Any) -> Any:
