@@ -1,11 +1,13 @@
 """What starting to observe costs the thread that asks for it.
 
-    python benchmarks/startup.py [--rounds 15] [--json FILE]
+    python benchmarks/startup.py [--rounds 15] [--no-peers] [--json FILE]
 
 Each figure comes from fresh processes, taken in turns so that a busy machine hits all alike. The
-peer is the OpenTelemetry SDK set up by hand: a provider, a batch processor, an OTLP/HTTP exporter.
-After the set-up each process makes one span and flushes it to a receiver on loopback; the CPU
-is that of all threads up to then, so that work moved to other threads does not go unseen.
+yardstick is the OpenTelemetry SDK set up by hand: a provider, a batch processor, an OTLP/HTTP
+exporter. Where a row names a client library, that was imported before the clock starts, as in an
+application that uses it: the peers would import it themselves. After the set-up each process makes
+one span and flushes it to a receiver on loopback; the CPU is that of all threads up to then, so
+that work moved to other threads does not go unseen.
 """
 
 from __future__ import annotations
@@ -23,7 +25,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
-PEER = "OpenTelemetry SDK, OTLP/HTTP"
+from contenders import CONTENDERS, SDK_ROW, Contender, environment
+
+YARDSTICK = "OpenTelemetry SDK, OTLP/HTTP"
+MOST_ROUNDS = 200
 _CLOCK = "import time; wall, cpu = time.perf_counter(), time.thread_time()\n"
 _LAP = """
 wall, cpu = (time.perf_counter() - wall) * 1e3, (time.thread_time() - cpu) * 1e3
@@ -33,37 +38,20 @@ import json
 print(json.dumps({"wall_ms": wall, "cpu_ms": cpu, "all_cpu_ms": time.process_time() * 1e3}))
 """
 
-_SDK = """
-import sys
-from opentelemetry import trace
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
-provider = TracerProvider(resource=Resource.create({"service.name": "bench"}))
-provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(sys.argv[1] + "/v1/traces")))
-trace.set_tracer_provider(provider)
-"""
 _PIPELINE = """
-import sys
 from opentelemetry.sdk.resources import Resource
 from llm_observe.settings.model import Destination, Settings
 from llm_observe.tracing.pipeline import Pipeline
-destinations = {"bench": Destination(endpoint=sys.argv[1], signals=("traces",))}
+destinations = {"bench": Destination(endpoint=URL, signals=("traces",))}
 pipeline = Pipeline(Resource.create({"service.name": "bench"}), Settings(destinations=destinations))
-provider = pipeline.tracer_provider
-"""
-_OBSERVE = """
-import os, sys
-os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = sys.argv[1]
-import llm_observe
-handle = llm_observe.observe(service_name="bench")
 from opentelemetry import trace
-provider = trace.get_tracer_provider()
+trace.set_tracer_provider(pipeline.tracer_provider)
+flush = lambda: pipeline.flush(30)
 """
 _SPAN = """
-provider.get_tracer("bench").start_span("one").end()
-provider.force_flush()
+from opentelemetry import trace
+trace.get_tracer("bench").start_span("one").end()
+flush()
 """
 
 
@@ -72,15 +60,27 @@ class Subject(NamedTuple):
 
     name: str
     setup: str
+    python: str = sys.executable
+    client: str = ""
+    """Imported before the clock starts."""
     exports: bool = True
 
 
-SUBJECTS = (
-    Subject(PEER, _SDK),
-    Subject("llm_observe Pipeline", _PIPELINE),
-    Subject("llm_observe.observe()", _OBSERVE),
-    Subject("import llm_observe", "import llm_observe\n", exports=False),
-)
+def subjects(peers: bool) -> tuple[Subject, ...]:
+    """The rows; those of peers in environments of their own."""
+    ours = (
+        Subject(YARDSTICK, SDK_ROW.setup),
+        Subject("llm_observe Pipeline", _PIPELINE),
+        Subject("llm_observe.observe()", CONTENDERS[0].setup),
+        Subject("import llm_observe", "import llm_observe\n", exports=False),
+    )
+    rows = [x for x in CONTENDERS if not x.name.endswith("*")]
+    return ours + tuple(map(_peer, rows if peers else []))
+
+
+def _peer(row: Contender) -> Subject:
+    name = f"{row.name}, {row.client}"
+    return Subject(name, row.setup, str(environment(row)), row.client)
 
 
 class Receiver(BaseHTTPRequestHandler):
@@ -103,14 +103,16 @@ class Receiver(BaseHTTPRequestHandler):
 
 def run(subject: Subject, url: str, compiled: str) -> dict[str, float]:
     """One fresh process; its figures in milliseconds, and the bytes of spans that arrived."""
-    script = _CLOCK + subject.setup + _LAP + (_SPAN if subject.exports else "") + _REPORT
+    before_clock = f"import sys, {subject.client or 'sys'}\nURL = sys.argv[1]\n"
+    span = _SPAN if subject.exports else ""
+    script = before_clock + _CLOCK + subject.setup + _LAP + span + _REPORT
     before = Receiver.taken
     unwanted = ("OTEL_", "LLM_OBSERVE_", "PYTHON")
     environ = {k: v for k, v in os.environ.items() if not k.startswith(unwanted)}
     # An installed package is compiled; a checkout may lie where Python cannot or must not write.
     environ |= {"PYTHONPYCACHEPREFIX": compiled, "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
     done = subprocess.run(
-        [sys.executable, "-c", script, url],
+        [subject.python, "-c", script, url],
         capture_output=True,
         text=True,
         check=True,
@@ -121,17 +123,18 @@ def run(subject: Subject, url: str, compiled: str) -> dict[str, float]:
     return figures | {"exported_bytes": float(Receiver.taken - before)}
 
 
-def measure(rounds: int, url: str, compiled: str) -> dict[str, Any]:
-    """Medians per subject, and the ratio to the peer."""
-    for subject in SUBJECTS:  # compiled files and the disk's cache, once for all
+def measure(rows: tuple[Subject, ...], rounds: int, url: str, compiled: str) -> dict[str, Any]:
+    """Medians per subject, and the ratio to the yardstick."""
+    for subject in rows:  # compiled files and the disk's cache, once for all
         run(subject, url, compiled)
-    found: dict[str, list[dict[str, float]]] = {subject.name: [] for subject in SUBJECTS}
-    for _ in range(rounds):
-        for subject in SUBJECTS:
+    found: dict[str, list[dict[str, float]]] = {subject.name: [] for subject in rows}
+    for number in range(rounds):
+        print(f"round {number + 1} of {rounds}", file=sys.stderr)
+        for subject in rows:
             found[subject.name].append(run(subject, url, compiled))
     medians: dict[str, Any] = {name: _summary(runs) for name, runs in found.items()}
     for figures in medians.values():
-        figures["ratio"] = round(figures["wall_ms"] / medians[PEER]["wall_ms"], 3)
+        figures["ratio"] = round(figures["wall_ms"] / medians[YARDSTICK]["wall_ms"], 3)
     return medians
 
 
@@ -149,20 +152,23 @@ def show(medians: dict[str, Any]) -> None:
 
 
 def main() -> None:
+    """Measure, show, write."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=15, help=f"at most {MOST_ROUNDS}")
+    parser.add_argument("--no-peers", action="store_true", help="only ours and the SDK")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    rounds = min(max(1, options.rounds), MOST_ROUNDS)
+    rows = subjects(not options.no_peers)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with tempfile.TemporaryDirectory() as compiled:
-        url = f"http://127.0.0.1:{server.server_port}"
-        medians = measure(max(1, options.rounds), url, compiled)
+        medians = measure(rows, rounds, f"http://127.0.0.1:{server.server_port}", compiled)
     server.shutdown()
     show(medians)
     if options.json:
         machine = {"python": platform.python_version(), "cpus": os.cpu_count()}
-        report = {"machine": machine, "rounds": options.rounds, "medians": medians}
+        report = {"machine": machine, "rounds": rounds, "medians": medians}
         options.json.write_text(json.dumps(report, indent=1) + "\n")
 
 
