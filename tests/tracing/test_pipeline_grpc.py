@@ -28,6 +28,7 @@ from tests.tracing.export.drive import (
     span_id,
 )
 from tests.tracing.export.sink import Reply, Sink, running_sink
+from tests.tracing.export.wiretap import tapping
 
 METADATA = CaptureLevel.METADATA
 
@@ -223,6 +224,24 @@ def test_the_application_never_waits_for_a_server_that_hangs(
             record(pipeline)
         assert time.monotonic() - before < PATIENCE_S
     assert receiver.wait_for(lambda: receiver.in_flight == 0, PATIENCE_S)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="sockets are found on Linux only")
+def test_bytes_that_nobody_takes_are_given_up_at_the_time_limit(server: Served) -> None:
+    """gRPC itself would wait for the socket, past the limit of the call."""
+    with tapping(server.port, deaf_after=1000) as tap:
+        begin = over_grpc(tap.url, signals=("traces",), timeout_s=0.5, compression="none")
+        with running_pipeline(begin) as pipeline:
+            record(pipeline)
+            assert pipeline.flush(PATIENCE_S)
+            for _ in range(8):
+                record(pipeline, make_call("x" * 200_000))
+            assert tap.deaf.wait(PATIENCE_S)
+            wait_for(lambda: pipeline.status().destinations["a"].last_error)
+            status = pipeline.status().destinations["a"]
+            tap.resume.set()
+    assert status.last_error.endswith("no answer within 0.5 s")
+    assert status.queued > 0
 
 
 # -- changing while it runs ----------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """Channels to gRPC servers: how they are made, and how they end.
 
 Each has a connection of its own (gRPC would else share one, and its back-off, among channels), so
-that closing it is the end of everything it carries.
+that closing it is the end of everything it carries. To forget a channel is more than to close it:
+what the kernel has already taken is thrown away too (`llm_observe.tracing.export.marked`).
 
 Fork: a channel belongs to the process that opened it. A child has workers of its own, and so
 channels; those of its parent are kept there from being collected, because that would reach for
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 
 import grpc
 
+from llm_observe.tracing.export import marked
 from llm_observe.tracing.export.tls import bundle, certificates
 
 MAX_ANSWER_BYTES = 64 * 1024
@@ -32,6 +34,9 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_send_message_length", -1),
 )
 
+_KEEPALIVE_MS = 2 * 3600 * 1000
+_CLOSING_S = 1.0
+
 _open: set[grpc.Channel] = set()
 _inherited: list[set[grpc.Channel]] = []
 
@@ -39,15 +44,21 @@ _inherited: list[set[grpc.Channel]] = []
 class ChannelWire:
     """The channel of one call, as `llm_observe.tracing.export.exchange.Wire`."""
 
-    def __init__(self, channel: grpc.Channel) -> None:
-        self._channel = channel
+    def __init__(self, channel: grpc.Channel, mark: int) -> None:
+        self._channel, self._mark = channel, mark
 
     def forget(self) -> None:
-        """Cancel the call, drop what gRPC still holds of it, close the connection."""
+        """Cancel the call, drop what gRPC still holds of it, close the connection.
+
+        Closing the channel alone would not end a call whose bytes nobody takes: gRPC then waits
+        for the socket, past the call's time limit too.
+        """
+        marked.forget(self._mark)
         _close(self._channel)
 
     def close(self) -> None:
-        """All is done already."""
+        """gRPC closes a socket a moment after its channel."""
+        marked.gone(self._mark, _CLOSING_S)
 
 
 class Channels:
@@ -55,26 +66,28 @@ class Channels:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
-        self._channels: dict[str, grpc.Channel] = {}
+        self._channels: dict[str, tuple[grpc.Channel, int]] = {}
 
-    def to(self, url: str) -> grpc.Channel:
-        """The channel to ``scheme://host:port``; connects when it is first used.
+    def to(self, url: str) -> tuple[grpc.Channel, ChannelWire]:
+        """The channel to ``scheme://host:port``, and how it is ended; connects when it is used.
 
         Raises:
             OSError: A certificate cannot be read.
         """
         if url not in self._channels:
             self.close()  # the destination has moved
-            channel = _new(url, self._environ)
-            self._channels[url] = channel
+            mark = marked.new_mark()
+            channel = _new(url, self._environ, mark)
+            self._channels[url] = channel, mark
             _open.add(channel)
-        return self._channels[url]
+        found = self._channels[url]
+        return found[0], ChannelWire(*found)
 
     def drop(self, url: str) -> None:
         """Close a channel: its successor connects anew, and at once."""
-        channel = self._channels.pop(url, None)
-        if channel is not None:
-            _close(channel)
+        found = self._channels.pop(url, None)
+        if found is not None:
+            _close(found[0])
 
     def close(self) -> None:
         """Close all of them."""
@@ -82,12 +95,17 @@ class Channels:
             self.drop(url)
 
 
-def _new(url: str, environ: Mapping[str, str]) -> grpc.Channel:
+def _new(url: str, environ: Mapping[str, str], mark: int) -> grpc.Channel:
     parts = urlsplit(url)
     # With its scheme written out: a host may have the name of one (`unix`).
     target = f"dns:///{parts.netloc}"
     here = parts.hostname in _LOOPBACK
-    options = (*_OPTIONS, ("grpc.enable_http_proxy", 0 if here else 1))
+    options = (
+        *_OPTIONS,
+        ("grpc.enable_http_proxy", 0 if here else 1),
+        ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", mark),
+    )
     if parts.scheme == "http":
         return grpc.insecure_channel(target, options)
     return grpc.secure_channel(target, _credentials(environ), options)

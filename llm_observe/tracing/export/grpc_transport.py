@@ -25,7 +25,7 @@ from llm_observe.settings.model import Destination
 from llm_observe.tracing.export.exchange import Exchange
 from llm_observe.tracing.export.forked import grpc_is_broken
 from llm_observe.tracing.export.grpc_answers import NO_ANSWER, refusal
-from llm_observe.tracing.export.grpc_channels import Channels, ChannelWire
+from llm_observe.tracing.export.grpc_channels import Channels
 from llm_observe.tracing.export.target import Signal, target_of
 from llm_observe.tracing.export.verdict import OK, Answer
 
@@ -90,8 +90,8 @@ class GrpcTransport:
         headers: Mapping[str, str],
         exchange: Exchange,
     ) -> Answer:
-        channel = self._channels.to(url)
-        exchange.opened(ChannelWire(channel))
+        channel, wire = self._channels.to(url)
+        exchange.opened(wire)
         method_of: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
         answer, _ = method_of.with_call(
             body,

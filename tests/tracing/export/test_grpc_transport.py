@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -156,6 +158,30 @@ def test_a_call_can_be_ended_from_another_thread_and_its_connection_with_it(
     assert [answer.reason for answer in answers] == ["aborted"]
     assert receiver.wait_for(lambda: receiver.in_flight == 0, PATIENCE_S)
     assert post(transport, server.url).succeeded
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="sockets are found on Linux only")
+def test_what_the_kernel_still_holds_of_an_ended_call_is_thrown_away(
+    server: Served, transport: GrpcTransport
+) -> None:
+    under_way = exchange()
+    with tapping(server.port, deaf_after=1000) as tap, socket.create_server(("", 0)) as other:
+        own = socket.create_connection(other.getsockname())  # of the application
+        assert post(transport, tap.url, b"").succeeded
+        thread = threading.Thread(
+            target=lambda: post(transport, tap.url, b"x" * 3_000_000, x=under_way)
+        )
+        thread.start()
+        assert tap.deaf.wait(PATIENCE_S)
+        time.sleep(0.1)  # for the kernel's buffer to fill
+        under_way.abort()
+        thread.join(PATIENCE_S)
+        tap.resume.set()
+        assert tap.closed.wait(PATIENCE_S)
+        assert tap.reset.is_set()
+        assert tap.bytes < 3_000_000
+        own.send(b"still here")
+        own.close()
 
 
 def test_what_was_aborted_beforehand_is_never_sent(
