@@ -148,6 +148,7 @@ class Handle:
             link=Link(server=server, connected=connected, last_error=error),
             settings=now.resolved.document,
             instrumentors={info.library: info.state for info in instrument.installed()},
+            provider=str(now.resource.attributes.get(doors.PROVIDER, "")),
             disabled=self._options.disabled,
             remote_error=now.remote.error,
             problems=(*self._options.problems, *now.resolved.capped),

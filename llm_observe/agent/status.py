@@ -57,6 +57,8 @@ class Status:
     instrumentors: Mapping[str, str]
     destinations: Mapping[str, DestinationState] = field(default_factory=dict)
     calls: int = 0
+    provider: str = ""
+    """The tracer provider that calls are recorded on, where it is not ours."""
     disabled: bool = False
     remote_error: str = ""
     problems: tuple[Problem, ...] = ()
@@ -94,10 +96,13 @@ class Status:
 
     def _recorded(self) -> str:
         ratio, level = self.settings["sampling"]["ratio"], self.settings["capture"]["level"]
+        if self.provider:
+            where = f"calls are recorded on {self.provider}, which samples and exports by its own"
+            return f"Capture level is {level}; {where} rules."
         return f"Capture level is {level}; {ratio:.0%} of traces are exported."
 
     def _delivered(self) -> Iterator[str]:
-        if not self.destinations:
+        if not self.destinations and not self.provider:
             yield "Spans go nowhere: no destination is configured (set OTEL_EXPORTER_OTLP_ENDPOINT or a server)."
         for name, state in self.destinations.items():
             lost = f", {state.dropped + state.failed} lost" if state.dropped + state.failed else ""

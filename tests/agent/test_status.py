@@ -37,6 +37,17 @@ def test_an_idle_program_is_told_the_next_steps() -> None:
     assert "OTEL_EXPORTER_OTLP_ENDPOINT" in text
 
 
+def test_a_provider_that_is_not_ours_is_named_and_no_sampling_is_claimed() -> None:
+    status = Status(
+        service_name="s", instance_id="1", link=Link(), settings=SETTINGS, instrumentors={},
+        provider="phoenix.otel.otel.TracerProvider",
+    )  # fmt: skip
+    text = str(status)
+    assert "recorded on phoenix.otel.otel.TracerProvider, which samples and exports" in text
+    assert "50%" not in text
+    assert "nowhere" not in text
+
+
 def test_a_disabled_sdk_says_only_that() -> None:
     status = Status(
         service_name="s", instance_id="1", link=Link(), settings={}, instrumentors={}, disabled=True
