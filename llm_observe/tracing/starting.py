@@ -18,6 +18,7 @@ from opentelemetry.trace import (
     SpanContext,
     SpanKind,
     TraceFlags,
+    TraceState,
     get_current_span,
 )
 
@@ -76,23 +77,35 @@ class Starter:
         self._provider, self._sampler = provider, sampler
         self._tracer = provider.get_tracer(SCOPE)
         self._disabled = not isinstance(self._tracer, Tracer)  # OTEL_SDK_DISABLED
+        self._ids = provider.id_generator
+        self._random = _randomness(self._ids)
         self._origin = Origin(InstrumentationScope(SCOPE), resource, provider.limits)
 
     def start(self, call: Call, here: Context) -> Span:
         """A span for this call, child of the context's span."""
         if self._disabled or self._provider.shared:
             return self._by_the_sdk(call, here)
-        outer = get_current_span(here).get_span_context()
-        ids = self._provider.id_generator
-        parent = outer if outer.is_valid else None
-        if parent is None:
-            trace_id, random, state = ids.generate_trace_id(), _is_random(ids), None
-        else:
+        parent = get_current_span(here).get_span_context()
+        if parent.is_valid:
             trace_id, state = parent.trace_id, parent.trace_state
             random = parent.trace_flags & _RANDOM
+            return self._light(call, trace_id, random, state, parent)
+        ids = self._provider.id_generator
+        if ids is not self._ids:
+            self._ids, self._random = ids, _randomness(ids)
+        return self._light(call, ids.generate_trace_id(), self._random, None, None)
+
+    def _light(
+        self,
+        call: Call,
+        trace_id: int,
+        random: int,
+        state: TraceState | None,
+        parent: SpanContext | None,
+    ) -> Span:
         sampled = self._sampler.samples(trace_id, parent)
-        flags = _FLAGS[sampled | random]
-        context = SpanContext(trace_id, ids.generate_span_id(), False, flags, state)
+        span_id = self._provider.id_generator.generate_span_id()
+        context = SpanContext(trace_id, span_id, False, _FLAGS[sampled | random], state)
         if not sampled:
             return NonRecordingSpan(context)
         return CallSpan(self._origin, call, context, parent)
@@ -154,6 +167,7 @@ def is_sampled(span: object) -> TypeGuard[ReadableSpan]:
     return context is not None and context.trace_flags.sampled
 
 
-def _is_random(ids: IdGenerator) -> int:
+def _randomness(ids: IdGenerator) -> int:
+    """The flag of the traces that begin here."""
     tells = getattr(ids, "is_trace_id_random", None)
     return _RANDOM if tells is not None and tells() else 0
