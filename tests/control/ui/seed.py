@@ -162,6 +162,30 @@ class World:
         self.store.append(rows(*spans), []).result(60)
         return f"{trace:032x}"
 
+    def judge(
+        self, trace: str, *, elsewhere: bool = False, late_s: float = 86400, **fields: Any
+    ) -> None:
+        """A score about the first span of a trace arrives; see `store_score`."""
+        self.store_score(trace, elsewhere=elsewhere, late_s=late_s, **fields)
+        self.service.traces_changed()
+
+    def store_score(
+        self, trace: str, *, elsewhere: bool = False, late_s: float = 5, **fields: Any
+    ) -> None:
+        """A score, in the trace that it is about or in one of its own."""
+        about = self.service._reader.trace(trace)[0]
+        fields = {"name": "helpful", "annotator_kind": "HUMAN", **fields}
+        carrier = span(
+            {"openinference.span.kind": "EVALUATOR"}
+            | {f"annotations.0.annotation.{key}": value for key, value in fields.items()},
+            trace=0xFEED if elsewhere else int(trace, 16),
+            name="score",
+            start_ms=(about.start_ns - START) / MS + late_s * 1000,
+            duration_ms=0,
+        )
+        carrier.links.add(trace_id=bytes.fromhex(trace), span_id=bytes.fromhex(about.span_id))
+        self.store.append(rows(carrier), []).result(60)
+
     def measure(self, calls: int = 60, *, every_s: float = 30, errors: int = 3) -> None:
         """Metrics of calls in the past, whatever was sampled."""
         points: list[MetricRow] = []
@@ -333,7 +357,12 @@ async def fill(here: World) -> None:
     for number in range(24):
         here.call(f"Question {number}: why is the sky blue?", ago_s=20 + number * 170,
                   nested=number % 4 == 0, duration_ms=900 + (number * 631) % 5200)  # fmt: skip
-    here.call(SCRIPT, "That is text, not a script.", ago_s=12, nested=True)
+    judged = here.call(SCRIPT, "That is text, not a script.", ago_s=12, nested=True)
+    here.store_score(judged, score=1, label="thumb up", identifier="ada", late_s=3)
+    here.store_score(judged, score=0, label="thumb down", identifier="ada",
+                     explanation="It says nothing about the sky.", late_s=6)  # fmt: skip
+    here.store_score(judged, name="correctness", score=0.35, annotator_kind="LLM",
+                     explanation="Half of the claims are not in the documents.", elsewhere=True)  # fmt: skip
     here.call(ago_s=8, level="metadata")
     failed: dict[str, Any] = {"error.type": "ModelError", "llm.finish_reason": "error"}
     here.call("Tell me a joke", "", ago_s=5, error="Prediction failed: out of memory", **failed)

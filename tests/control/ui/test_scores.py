@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
 
@@ -11,26 +10,8 @@ from llm_observe.control.ui import waterfall
 from tests.control.ui.conftest import Browser
 from tests.control.ui.seed import World
 from tests.control.ui.spans import made
-from tests.spanstore.build import START, rows, span
 
 pytestmark = pytest.mark.anyio
-
-
-def judge(here: World, trace: str, *, elsewhere: bool = False, late_s: float = 86400, **fields: Any) -> None:  # fmt: skip
-    """A score about the first span of a trace arrives."""
-    about = here.service._reader.trace(trace)[0]
-    fields = {"name": "helpful", "annotator_kind": "HUMAN", **fields}
-    carrier = span(
-        {"openinference.span.kind": "EVALUATOR"}
-        | {f"annotations.0.annotation.{key}": value for key, value in fields.items()},
-        trace=0xFEED if elsewhere else int(trace, 16),
-        name="score",
-        start_ms=(about.start_ns - START) / 1e6 + late_s * 1000,
-        duration_ms=0,
-    )
-    carrier.links.add(trace_id=bytes.fromhex(trace), span_id=bytes.fromhex(about.span_id))
-    here.store.append(rows(carrier), []).result(60)
-    here.service.traces_changed()
 
 
 def listed(page: str) -> set[str]:
@@ -44,7 +25,7 @@ async def test_a_score_stands_at_its_span_and_not_in_the_waterfall(
     trace = here.call(nested=True)
     root = here.service._reader.trace(trace)[0].span_id
     assert "none yet" in await browser.text(f"/traces/{trace}")
-    judge(here, trace, score=0, label="down", explanation="It is <wrong>.", elsewhere=elsewhere)
+    here.judge(trace, score=0, label="down", explanation="It is <wrong>.", elsewhere=elsewhere)
     page = await browser.text(f"/traces/{trace}?span={root}")
     assert "helpful <b>0</b>" in page
     assert "It is &lt;wrong&gt;." in page
@@ -56,8 +37,8 @@ async def test_a_score_stands_at_its_span_and_not_in_the_waterfall(
 
 async def test_a_score_that_was_replaced_is_told_as_such(here: World, browser: Browser) -> None:
     trace = here.call()
-    judge(here, trace, score=1, late_s=10)
-    judge(here, trace, score=0, late_s=20)
+    here.judge(trace, score=1, late_s=10)
+    here.judge(trace, score=0, late_s=20)
     page = await browser.text(f"/traces/{trace}")
     assert page.count("replaced by a later one") == 1
     assert page.index("<b>0</b>") < page.index("<b>1</b>")
@@ -67,9 +48,9 @@ async def test_the_list_shows_scores_and_filters_by_them(here: World, browser: B
     good, bad, unjudged = here.call("good"), here.call("bad"), here.call("unjudged")
     assert "<th>Scores</th>" not in await browser.text("/traces")
     assert "None yet" in await browser.text("/traces")
-    judge(here, good, score=1)
-    judge(here, bad, score=0)
-    judge(here, bad, name="tone", label="rude")
+    here.judge(good, score=1)
+    here.judge(bad, score=0)
+    here.judge(bad, name="tone", label="rude")
     page = await browser.text("/traces")
     assert "<th>Scores</th>" in page
     assert "tone <b>rude</b>" in page
@@ -90,13 +71,13 @@ async def test_the_list_shows_scores_and_filters_by_them(here: World, browser: B
 
 async def test_a_session_shows_the_scores_of_its_turns(here: World, browser: Browser) -> None:
     trace = here.call()
-    judge(here, trace, score=1)
+    here.judge(trace, score=1)
     assert "helpful <b>1</b>" in await browser.text("/sessions/session-42")
 
 
 async def test_a_trace_of_scores_alone_can_be_opened(here: World, browser: Browser) -> None:
     trace = here.call()
-    judge(here, trace, score=1, elsewhere=True)
+    here.judge(trace, score=1, elsewhere=True)
     page = await browser.text(f"/traces/{0xFEED:032x}")
     assert "score" in page
     assert f"/traces/{trace}" in page
