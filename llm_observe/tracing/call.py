@@ -11,18 +11,16 @@ monotonic clock, so that a clock set back in the middle of a call makes no negat
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import field
 from traceback import TracebackException
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from llm_observe.conventions import OPERATION, SPAN_KIND
 from llm_observe.tracing.gate import gate
+from llm_observe.tracing.sparse import Sparse, sparse
 
 Scalar = str | int | float | bool | None
-
-MAX_ITEMS = 200
-"""Items of one container that `snapshot` copies."""
 
 
 class Message(NamedTuple):
@@ -33,37 +31,8 @@ class Message(NamedTuple):
     media: tuple[str, ...] = ()
 
 
-if TYPE_CHECKING:
-    _record = dataclass(kw_only=True)
-else:
-    _record = dataclass(init=False, repr=False, eq=False)
-
-
-class _Sparse:
-    """Keeps what it was given; the rest are class attributes, or made when first asked for.
-
-    A call has forty fields and uses fifteen: to set them all would be a third of what it costs the
-    caller's thread to make one.
-    """
-
-    start_ns: int
-    origin_ns: int
-
-    def __init__(self, **known: Any) -> None:
-        self.start_ns, self.origin_ns = time.time_ns(), time.perf_counter_ns()
-        self.__dict__.update(known)
-
-    def __getattr__(self, name: str) -> Any:
-        """A field that has no value yet; further such reads do not come here."""
-        make = _EMPTY.get(name)
-        if make is None:
-            raise AttributeError(f"a call has no {name!r}")
-        self.__dict__[name] = value = make(self, name)
-        return value
-
-
-@_record
-class Call(_Sparse):
+@sparse
+class Call(Sparse):
     """One LLM call. Fields that are not known are empty or None, never guessed.
 
     Mutable until the recorder's ``finish`` has taken it. Whoever takes it runs `settle` once, off
@@ -241,42 +210,7 @@ def _read_pieces(call: Call, field_name: str) -> list[Any]:
     return call.chunks if field_name == "chunks" else call.chunk_ns
 
 
-def _new_dict(call: Call, field_name: str) -> dict[str, Any]:
-    return {}
-
-
-def _new_list(call: Call, field_name: str) -> list[Any]:
-    return []
-
-
-_EMPTY: dict[str, Callable[[Any, str], Any]] = {
-    "parameters": _new_dict,
-    "extra_input": _new_dict,
-    "attributes": _new_dict,
-    "input": _new_list,
-    "output": _new_list,
-    "received": _new_list,
-    "chunks": _read_pieces,
-    "chunk_ns": _read_pieces,
-}
-"""The fields that are not the same for every call, and how each begins."""
-
-
-def snapshot(value: Any, depth: int = 4) -> Any:
-    """A JSON-ready copy that later changes by the caller cannot reach.
-
-    Objects that are no JSON become ``<type name>``: they are neither kept alive nor asked for
-    their text, which could be slow or have effects. Containers are cut at `MAX_ITEMS`.
-    """
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    if depth and isinstance(value, Mapping):
-        pairs = zip(value.items(), range(MAX_ITEMS), strict=False)
-        return {str(key): snapshot(item, depth - 1) for (key, item), _ in pairs}
-    if depth and isinstance(value, list | tuple | set | frozenset):
-        pairs = zip(value, range(MAX_ITEMS), strict=False)
-        return [snapshot(item, depth - 1) for item, _ in pairs]
-    return f"<{type(value).__name__}>"
+Call.MADE |= {"chunks": _read_pieces, "chunk_ns": _read_pieces}
 
 
 def start_attributes(call: Call) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from llm_observe.tracing.call import Call, Message, snapshot
+from llm_observe.tracing.call import Call, Message
 from llm_observe.tracing.providers.replicate_request import limit_of
+from llm_observe.tracing.snapshots import snapshot
 
 TERMINAL = frozenset({"succeeded", "failed", "canceled"})
 _HIDDEN = "hidden"  # the version of Replicate's official models

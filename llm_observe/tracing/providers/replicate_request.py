@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
-from llm_observe.tracing.call import Call, Message, snapshot
+from llm_observe.tracing.call import Call, Message
+from llm_observe.tracing.snapshots import FIXED, snapshot
 
 DEFAULT_SERVER = "https://api.replicate.com"
 
@@ -85,15 +86,12 @@ def operation_of(family: Family, given: Mapping[str, Any]) -> str:
     return "generate_content"
 
 
-_FIXED = frozenset({str, int, float, bool, type(None)})
-
-
 def taken(given: Any) -> dict[str, Any]:
     """The inputs as they are now; what the caller changes later does not reach them."""
     if not isinstance(given, Mapping):
         return {}
     return {
-        str(name): value if type(value) in _FIXED else snapshot(value)
+        str(name): value if type(value) in FIXED else snapshot(value)
         for name, value in given.items()
     }
 
