@@ -2,7 +2,7 @@
 
 | component | unhealthy when |
 | --- | --- |
-| ``destination:<name>`` with ``traces`` and ``metrics`` | its newest request failed |
+| ``destination:<name>`` with ``traces`` and ``metrics`` | the newest request of the signal failed |
 | ``instrumentors``, one component per library | the library is here and cannot be recorded |
 | ``recording`` | an error of our own was caught lately |
 | ``settings`` | what the control plane says cannot be kept across restarts |
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from llm_observe.opamp import Health
-from llm_observe.tracing.export.status import DestinationStatus, MetricsStatus, PipelineStatus
+from llm_observe.tracing.export.status import DestinationStatus, PipelineStatus, SignalStatus
 from llm_observe.tracing.instrument import InstrumentorInfo
 
 STATES_S = 5.0
@@ -83,19 +83,19 @@ class Watch:
 
 
 def _destination(status: DestinationStatus, stamp: _Stamp) -> Health:
-    error = "" if status.healthy else status.last_error
-    signals = {
-        "traces": stamp.health(error, attributes=_counted(status)),
-        "metrics": _metrics(status.metrics, stamp),
-    }
-    return stamp.joined(signals, _counted(status) | {"endpoint": status.endpoint})
+    signals = {"traces": _signal(status.traces, stamp), "metrics": _signal(status.metrics, stamp)}
+    place = {"endpoint": status.endpoint, "protocol": status.protocol}
+    return stamp.joined(signals, _counted(status) | place)
 
 
-def _metrics(status: MetricsStatus, stamp: _Stamp) -> Health:
-    refused = status.state not in {"on", "off"}
-    error = f"metrics are off: {status.state}" if refused else ""
+def _signal(status: SignalStatus, stamp: _Stamp) -> Health:
+    error = "" if status.healthy or status.state == "off" else status.last_error
+    if status.state in {"on", "off"}:
+        name = "off" if status.state == "off" else ""
+        return stamp.health(error, status=name, attributes=_counted(status))
     # A backend without metrics is no trouble of this process: said, and healthy all the same.
-    return stamp.health("", error, status="off" if refused else status.state, attributes=_counted(status))  # fmt: skip
+    remark = f"it does not take these: {status.state}"
+    return stamp.health("", remark, status="off", attributes=_counted(status))
 
 
 def _instrumentors(infos: Iterable[InstrumentorInfo], stamp: _Stamp) -> Health:
@@ -121,7 +121,7 @@ def _recording(seen: Seen, stamp: _Stamp) -> Health:
     return stamp.health(error, attributes=attributes)
 
 
-def _counted(status: DestinationStatus | MetricsStatus) -> dict[str, int | str]:
+def _counted(status: DestinationStatus | SignalStatus) -> dict[str, int | str]:
     return {
         "sent": status.sent,
         "failed": status.failed,

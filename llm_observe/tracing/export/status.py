@@ -41,9 +41,6 @@ class SignalStatus:
         return self.last_error_at <= self.last_success
 
 
-MetricsStatus = SignalStatus
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DestinationStatus:
     """One destination since the process began.
