@@ -165,7 +165,7 @@ def judged(turn: Turn, key: str) -> None:
     """The user clicked a thumb; Streamlit calls this once, before it runs the page again."""
     recorded = thumbs.judge(conversation(), turn, st.session_state.get(key))
     if recorded is not None:
-        st.toast("Thank you, that was recorded." if recorded else "That could not be recorded.")
+        st.toast("Thank you for the feedback." if recorded else "That could not be recorded.")
 
 
 def reply(chat: Conversation, backend: Backend, parameters: Parameters) -> None:
