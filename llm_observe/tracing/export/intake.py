@@ -29,6 +29,7 @@ from llm_observe.tracing.export.completions import Completions, Ticket
 from llm_observe.tracing.export.delivery import Delivery
 from llm_observe.tracing.export.entry import Entry
 from llm_observe.tracing.export.quiet import quiet
+from llm_observe.tracing.export.turns import in_turns
 from llm_observe.tracing.gate import gate
 
 _TICK_S = 1.0
@@ -139,7 +140,7 @@ class Intake:
         self._meter = self._make_meter()
 
     def _once(self) -> None:
-        for item in self._arrived():
+        for item in in_turns(self._arrived()):
             self._step(partial(self._take, item))
         now = time.monotonic()
         for ticket in self._completions.due(now):

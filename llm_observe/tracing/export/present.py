@@ -6,7 +6,6 @@ span goes on with its name, times and status. Heavy: loaded through `late`.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
@@ -28,10 +27,9 @@ from llm_observe.conventions import (
 from llm_observe.settings.model import CaptureLevel
 from llm_observe.tracing.call import Call, start_attributes
 from llm_observe.tracing.export.entry import Entry
+from llm_observe.tracing.export.turns import in_turns
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.render import render, scrub, scrub_event, scrub_status
-
-_SPANS_A_TURN = 8
 
 
 class OutgoingSpan(ReadableSpan):
@@ -76,15 +74,8 @@ class OutgoingSpan(ReadableSpan):
 def present_all(
     entries: Iterable[Entry], level: CaptureLevel, resource: Resource, genai: GenAI = NEWEST
 ) -> Iterator[OutgoingSpan]:
-    """Each of a batch. The application's threads get their turn after every few.
-
-    Python passes the turn by itself only every 5 ms, and to a thread that has just been on the
-    network for some microseconds that is an age.
-    """
-    for number, entry in enumerate(entries, 1):
-        yield present(entry, level, resource, genai)
-        if number % _SPANS_A_TURN == 0:
-            time.sleep(0)
+    """Each of a batch; other threads have their turn meanwhile."""
+    return in_turns(present(entry, level, resource, genai) for entry in entries)
 
 
 def present(
