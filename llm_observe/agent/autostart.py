@@ -15,6 +15,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from opentelemetry import trace
 from opentelemetry.trace import INVALID_SPAN, Span, TracerProvider
 
 from llm_observe.agent import doors, handle
+from llm_observe.agent.exits import exits
 from llm_observe.agent.options import default_service_name
 from llm_observe.tracing import instrument, patch
 from llm_observe.tracing.call import Call
@@ -47,7 +49,13 @@ def start(given: Mapping[str, Any]) -> None:
     begin = _Beginning(said, given.get("fallback_name") or None, patch.connected())
     patch.connect(begin)
     instrument.install()
+    # Signals can only be looked after from the main thread, where we are now and not later.
+    exits.open(_nothing, use_signals=doors.read_here(time.time()).signals)
     begin.wait()
+
+
+def _nothing() -> None:
+    """The last words of a program that is not observed yet."""
 
 
 class _Beginning:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -44,6 +45,19 @@ def test_a_program_that_only_waits_is_observed_all_the_same(place: World) -> Non
     place.write("idle.py", BEGUN + "print(first.status().service_name, first.provisional)")
     done = place.run("python", "idle.py")
     assert (done.stdout, done.stderr) == ("idle True\n", "")
+
+
+def test_a_program_that_is_ended_by_a_signal_loses_nothing(place: World) -> None:
+    place.write("idle.py", f"""{BEGUN}
+import os, signal
+{CALL}
+assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(60)
+""")  # fmt: skip
+    done = place.run("python", "idle.py")
+    assert (done.returncode, done.stderr) == (-signal.SIGTERM, "")
+    assert place.services() == ["idle"]
 
 
 class TestAProgramThatObservesItselfLate:
