@@ -36,7 +36,7 @@ class LiveSampler(Sampler):
     def samples(self, trace_id: int, parent: SpanContext | None) -> bool:
         """Whether a span is recorded; ``parent`` is None, or not valid, for the root of a trace."""
         if parent is None or not parent.is_valid:
-            return keeps(trace_id, self._ratio)
+            return self._ratio >= 1 or keeps(trace_id, self._ratio)
         return parent.trace_flags.sampled and not (parent.is_remote and self._ratio <= 0)
 
     def should_sample(

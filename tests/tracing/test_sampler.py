@@ -85,7 +85,7 @@ parents = st.none() | st.builds(
 )
 
 
-@given(st.integers(1, 2**128 - 1), st.floats(0.001, 1), parents)
+@given(st.integers(1, 2**128 - 1), st.floats(0.001, 1) | st.just(1.0), parents)
 def test_its_rule_is_that_of_opentelemetrys_parent_based_sampler(
     trace_id: int, ratio: float, parent: SpanContext | None
 ) -> None:
