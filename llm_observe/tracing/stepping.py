@@ -8,11 +8,11 @@ it what the level of the moment of its end allows.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from opentelemetry import trace as otel
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, Status, StatusCode
+from opentelemetry.trace import Link, Span, Status, StatusCode, Tracer, TracerProvider
 
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.patch import connected
@@ -24,7 +24,6 @@ ABORTED = "llm_observe.aborted"
 Attributes = Mapping[str, Any]
 
 
-@runtime_checkable
 class StepRecorder(Protocol):
     """A recorder on a provider that is not ours."""
 
@@ -99,12 +98,23 @@ def begin(
 ) -> Handle:
     """A new span; with an invalid context where nothing records."""
     recorder: Any = connected()
-    if isinstance(recorder, StepRecorder):
+    if hasattr(recorder, "start_step"):
         span = recorder.start_step(name, context, attributes, links)
         late = _LateHandle(span, kind, recorder)
         late.write(lambda: attributes)
         return late
     provider = recorder.tracer_provider if recorder else otel.get_tracer_provider()
-    tracer = provider.get_tracer(SCOPE)
-    span = tracer.start_span(name, context, attributes=dict(attributes), links=links)
+    span = _tracer_of(provider).start_span(name, context, attributes=dict(attributes), links=links)
     return Handle(span, kind)
+
+
+_newest: tuple[TracerProvider, Tracer] | None = None
+
+
+def _tracer_of(provider: TracerProvider) -> Tracer:
+    """The provider's tracer for steps; the newest is kept, since making one is slow."""
+    global _newest
+    held = _newest
+    if held is None or held[0] is not provider:
+        held = _newest = (provider, provider.get_tracer(SCOPE))
+    return held[1]
