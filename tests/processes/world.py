@@ -34,6 +34,9 @@ T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(__file__).with_name("programs")
 DEADLINE_S = float(os.environ.get("PROCESSES_DEADLINE_S", "60"))
+UNOBSERVED = "unobserved"
+"""A word of questions that must not become spans."""
+
 PATIENT = "600000"
 """Milliseconds that a span waits for company: only a flush sends it within a test."""
 
@@ -79,6 +82,11 @@ class Fleet:
     def present(self) -> dict[str, AgentLink]:
         """Connected agents by instance uid."""
         return {name: link for name, link in tuple(self._links.items()) if link.connected}
+
+    @property
+    def seen(self) -> dict[str, AgentLink]:
+        """All agents that ever were, by instance uid."""
+        return dict(self._links)
 
     def acknowledged(self, digest: bytes) -> set[str]:
         """Instance uids that said, each for itself, that this is in force."""
@@ -210,8 +218,9 @@ class World:
 
     @property
     def asked(self) -> Counter[str]:
-        """Every question that Replicate was asked."""
-        return Counter(request.prompt for request in self.engine.requests)
+        """Every question that Replicate was asked by an observed program."""
+        prompts = [request.prompt for request in self.engine.requests]
+        return Counter(prompt for prompt in prompts if UNOBSERVED not in prompt)
 
     def spans(self) -> list[Seen]:
         """Every span of a call that the sink accepted."""

@@ -8,18 +8,18 @@ import os
 import sys
 from typing import Any
 
-import replicate
+from replicate.client import Client
 
 MODEL = "meta/llama-2-7b-chat"
 _numbers = itertools.count()
-_clients: dict[int, replicate.Client] = {}
+_clients: dict[int, Client] = {}
 
 
-def _client() -> replicate.Client:
+def _client() -> Client:
     """One per process: a forked child must not use its parent's connections."""
     pid = os.getpid()
     if pid not in _clients:
-        _clients[pid] = replicate.Client()
+        _clients[pid] = Client()
     return _clients[pid]
 
 

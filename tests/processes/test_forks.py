@@ -1,0 +1,47 @@
+"""`os.fork`, by hand: a child is a process of its own, and ends nothing of its parent's."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tests.processes.world import World
+
+
+def test_children_and_grandchildren_send_their_own_calls_once(world: World) -> None:
+    program = world.script("forks", "exits")
+    assert program.json() == [4]
+    assert program.end() == 0
+    spans = world.exact(4)
+    assert len({span.instance for span in spans}) == 3
+
+
+def test_a_stream_under_way_is_its_parents_to_end(world: World) -> None:
+    program = world.script("forks", "in_a_stream")
+    assert program.json() == [0]
+    assert program.end() == 0
+    world.exact(3)
+
+
+def test_a_block_that_was_entered_before_the_fork_is_left_once(world: World) -> None:
+    program = world.script("forks", "in_a_block")
+    assert program.json() == [0]
+    assert program.end() == 0
+    questions = Counter(span.question.split(" ", 1)[-1] for span in world.spans())
+    assert questions["outer"] == 1
+    assert sum(questions.values()) == 3
+
+
+def test_forks_under_load_neither_hang_nor_lose_nor_repeat(world: World) -> None:
+    program = world.script("forks", "under_load")
+    assert program.json() == [0] * 12
+    assert program.end() == 0
+    world.exact(world.asked.total())
+    assert sum("child" in question for question in world.asked) == 24
+
+
+def test_a_fork_while_another_thread_holds_our_locks_does_not_hang(world: World) -> None:
+    program = world.script("forks", "holding_every_lock")
+    assert len(program.json()) >= 5  # who holds none proves nothing
+    assert program.json() == [0]
+    assert program.end() == 0
+    world.exact(3)
