@@ -18,7 +18,7 @@ import os
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-defined]  # its module switches type checking off
     BaseInstrumentor,
@@ -36,6 +36,14 @@ from llm_observe.tracing.providers import PROVIDERS
 logger = logging.getLogger("llm_observe")
 
 _HIDES_ALL = "hide_llm_invocation_parameters"
+
+
+@runtime_checkable
+class Waiting(Protocol):
+    """What stands in for a recorder under ``llm-observe run`` before observation has begun."""
+
+    def prefer(self, recorder: ForeignRecorder) -> None:
+        """Record on this one's provider, later."""
 
 
 class ReplicateInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # for the same reason
@@ -58,8 +66,9 @@ class ReplicateInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # for the 
                 ``capture_level``, over the environment's and below its limits; ``config``, a
                 `TraceConfig` of OpenInference, of which whatever hides something is obeyed.
         """
-        if connected() is not None:
-            logger.info("llm-observe: observe() records the calls of this process already")
+        already = connected()
+        if already is not None and not isinstance(already, Waiting):
+            self._decline(already.tracer_provider, kwargs.get("tracer_provider"))
             return
         resolved = _resolved(os.environ, kwargs.get("capture_level"), kwargs.get("config"))
         self._recorder = ForeignRecorder(
@@ -68,8 +77,19 @@ class ReplicateInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # for the 
             kwargs.get("meter_provider"),
             document_hash(resolved.document).hex()[:16],
         )
+        if isinstance(already, Waiting):
+            already.prefer(self._recorder)  # `llm-observe run` will record there
+            return
         connect(self._recorder)
         instrument.install()
+
+    def _decline(self, there: object, wanted: object) -> None:
+        """`observe()` came first. Silent where it records on the provider that is wanted."""
+        if wanted is not None and wanted is not there:
+            logger.warning(
+                "llm-observe: observe() records the calls of this process already, on its own "
+                "tracer provider; call it after yours is in place, or add a destination to it"
+            )
 
     def _uninstrument(self, **kwargs: Any) -> None:
         """Record nothing more; what is over is ended. Leaves alone what `observe()` set up."""

@@ -22,7 +22,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from llm_observe.instrumentor import ReplicateInstrumentor
+from llm_observe.settings.model import Settings
 from llm_observe.testing import OTLPSink
+from llm_observe.tracing.foreign import ForeignRecorder
 from llm_observe.tracing.instrument import installed
 from llm_observe.tracing.patch import connect, connected
 from tests.programs import CALL, World, servers
@@ -152,16 +154,22 @@ def test_uninstrument_takes_it_off_and_it_can_be_put_on_again(app: App) -> None:
     assert len(app.exporter.get_finished_spans()) == 1
 
 
-def test_what_observe_set_up_is_left_alone(app: App) -> None:
-    theirs: Any = object()
+def test_what_observe_set_up_is_left_alone(app: App, caplog: pytest.LogCaptureFixture) -> None:
+    theirs = ForeignRecorder(Settings(), TracerProvider(shutdown_on_exit=False))
     connect(theirs)
     try:
         door = app.instrument()
         assert connected() is theirs
+        assert "call it after yours is in place" in caplog.text
         door.uninstrument()
         assert connected() is theirs
+        caplog.clear()
+        door.instrument(tracer_provider=theirs.tracer_provider)
+        door.uninstrument()
+        assert not caplog.text
     finally:
         connect(None)
+        theirs.shutdown()
 
 
 def test_it_names_the_versions_it_fits() -> None:
@@ -254,6 +262,19 @@ provider = register(
         (span,) = place.sink.spans()
         kinds = {item.key: item.value.string_value for item in span.attributes}
         assert kinds["openinference.span.kind"] == "LLM"
+        assert place.sink.holds("llamas")
+
+    @pytest.mark.parametrize("is_global", [True, False])
+    def test_and_run_record_a_call_once_on_its_provider(
+        self, place: World, is_global: bool
+    ) -> None:
+        register = self.program(place).replace(
+            "verbose=False", f"verbose=False, set_global_tracer_provider={is_global}"
+        )
+        place.write("shop.py", register + CALL)
+        done = place.run("python", "shop.py", env={"OTEL_EXPORTER_OTLP_ENDPOINT": ""})
+        assert (done.returncode, done.stdout, done.stderr) == (0, "Hello you.\n", "")
+        assert len(place.sink.spans()) == 1
         assert place.sink.holds("llamas")
 
     def test_and_a_stream_has_its_numbers(self, place: World) -> None:

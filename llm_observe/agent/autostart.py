@@ -46,7 +46,7 @@ def start(given: Mapping[str, Any]) -> None:
     said = {name: given.get(name) for name in ("service_name", "server", "settings")}
     said["resource"] = {DOOR: "run"}
     doors.preset(**said)
-    begin = _Beginning(said, given.get("fallback_name") or None, patch.connected())
+    begin = Beginning(said, given.get("fallback_name") or None, patch.connected())
     patch.connect(begin)
     instrument.install()
     # Signals can only be looked after from the main thread, where we are now and not later.
@@ -58,7 +58,7 @@ def _nothing() -> None:
     """The last words of a program that is not observed yet."""
 
 
-class _Beginning:
+class Beginning:
     """Stands in for the recorder until observation has begun. Implements `patch.Recorder`."""
 
     def __init__(
@@ -68,6 +68,10 @@ class _Beginning:
         self._real: patch.Recorder | None = None
         self._renew()
         os.register_at_fork(after_in_child=self._forked)
+
+    def prefer(self, recorder: patch.Recorder) -> None:
+        """An instrumentor's recorder, whose provider is to be kept once observation begins."""
+        self._before = recorder
 
     def wait(self) -> None:
         """Begin after a while, unless something else begins before."""
