@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -90,6 +91,7 @@ def played(steps: list[object]) -> Link:
     return link
 
 
+@pytest.mark.opamp("Q-11", "Q-18")
 @given(STEPS)
 @settings(max_examples=300, deadline=None)
 def test_the_server_sees_the_agents_truth_within_two_quiet_rounds(steps: list[object]) -> None:
@@ -99,6 +101,7 @@ def test_the_server_sees_the_agents_truth_within_two_quiet_rounds(steps: list[ob
     assert link.view() == link.truth
 
 
+@pytest.mark.opamp("Q-01")
 @given(STEPS)
 @settings(max_examples=100, deadline=None)
 def test_numbers_on_the_wire_step_by_one(steps: list[object]) -> None:
@@ -107,6 +110,7 @@ def test_numbers_on_the_wire_step_by_one(steps: list[object]) -> None:
     assert link.numbers == list(range(len(link.numbers)))
 
 
+@pytest.mark.opamp("Q-09")
 @given(STEPS)
 @settings(max_examples=100, deadline=None)
 def test_there_is_silence_when_nothing_changed(steps: list[object]) -> None:

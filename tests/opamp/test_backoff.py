@@ -7,6 +7,7 @@ import pytest
 from llm_observe.opamp.backoff import MAX_RETRY_AFTER_S, backoff, respecting
 
 
+@pytest.mark.opamp("C-02")
 def test_the_first_delay_is_none_and_the_others_double_to_a_ceiling() -> None:
     delays = list(islice(backoff(lambda: 1.0, initial_s=1.0, longest_s=5.0), 6))
     assert delays == [0.0, 1.0, 2.0, 4.0, 5.0, 5.0]

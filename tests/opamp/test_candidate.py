@@ -42,12 +42,14 @@ def test_an_offer_becomes_a_candidate_that_is_being_applied() -> None:
     assert record.status == ConnectionStatus(b"1", ConfigState.APPLYING)
 
 
+@pytest.mark.opamp("K-09")
 def test_a_candidate_that_works_is_the_connection_from_then_on() -> None:
     record = candidate.verified(begun())
     assert (record.active, record.candidate) == (B, None)
     assert record.status == ConnectionStatus(b"1", ConfigState.APPLIED)
 
 
+@pytest.mark.opamp("K-10")
 def test_a_candidate_that_fails_leaves_the_connection_before() -> None:
     former = candidate.verified(begun())
     record = candidate.offered(former, offer(b"2", C), B.endpoint, STRICT)
@@ -63,6 +65,7 @@ def test_an_offer_that_changes_nothing_but_the_interval_is_applied_at_once() -> 
     assert (record.candidate, record.status.state) == (None, ConfigState.APPLIED)
 
 
+@pytest.mark.opamp("S-01", "S-08")
 def test_what_an_offer_leaves_out_is_kept_but_no_token_goes_elsewhere() -> None:
     tls, proxy = TLSSettings("pem"), ProxySettings("http://p:1")
     former = replace(B, tls=tls, proxy=proxy)
@@ -74,6 +77,7 @@ def test_what_an_offer_leaves_out_is_kept_but_no_token_goes_elsewhere() -> None:
     assert bare.headers == {}
 
 
+@pytest.mark.opamp("K-03", "K-18", "S-05", "S-09")
 @pytest.mark.parametrize(
     ("opamp", "sentence"),
     [
@@ -108,6 +112,7 @@ def test_from_no_tls_to_no_tls_is_no_loss() -> None:
     assert record.candidate == opamp
 
 
+@pytest.mark.opamp("K-17")
 @pytest.mark.parametrize("rest_first", [True, False])
 @pytest.mark.parametrize("error", ["", "own_metrics: no"])
 @pytest.mark.parametrize("works", [True, False])
@@ -136,6 +141,7 @@ def test_a_late_word_about_another_offer_changes_nothing() -> None:
     assert candidate.rest_settled(settled, b"1", ["x"]) == settled
 
 
+@pytest.mark.opamp("K-04")
 @pytest.mark.parametrize(
     ("crashed", "goes_on"),
     [

@@ -75,6 +75,7 @@ def beats(seconds: int) -> opamp_pb2.ConnectionSettingsOffers:
     return opamp_pb2.ConnectionSettingsOffers(opamp=opamp)
 
 
+@pytest.mark.opamp("U-01")
 @pytest.mark.parametrize("uid", [b"", b"short", b"u" * 17, bytes(16)])
 def test_an_instance_uid_is_sixteen_bytes_and_not_zero(uid: bytes) -> None:
     with pytest.raises(ValueError, match="16 bytes"):
@@ -84,6 +85,7 @@ def test_an_instance_uid_is_sixteen_bytes_and_not_zero(uid: bytes) -> None:
 # ----------------------------------------------------------------------------------------- speaking
 
 
+@pytest.mark.opamp("I-08")
 def test_nothing_is_said_before_there_is_a_line() -> None:
     client = make_client()
     client.report(description=DESCRIPTION)
@@ -91,6 +93,7 @@ def test_nothing_is_said_before_there_is_a_line() -> None:
     assert client.next_deadline(0.0) is None
 
 
+@pytest.mark.opamp("T-05", "P-03")
 def test_the_first_message_on_a_line_is_a_report_with_all_there_is() -> None:
     client = make_client()
     client.report(description=DESCRIPTION, health=Health())
@@ -100,6 +103,7 @@ def test_the_first_message_on_a_line_is_a_report_with_all_there_is() -> None:
     assert message.capabilities == AGENT | AgentCapabilities.REPORTS_STATUS
 
 
+@pytest.mark.opamp("C-01", "Q-05")
 def test_a_report_comes_first_even_if_there_is_nothing_to_report() -> None:
     client = settled()
     client.disconnected()
@@ -108,6 +112,7 @@ def test_a_report_comes_first_even_if_there_is_nothing_to_report() -> None:
     assert client.message_to_send(0.0) is None
 
 
+@pytest.mark.opamp("Q-01")
 def test_numbers_step_by_one_whether_or_not_the_message_arrives() -> None:
     client = settled()
     numbers = []
@@ -119,12 +124,14 @@ def test_numbers_step_by_one_whether_or_not_the_message_arrives() -> None:
     assert numbers == [1, 2, 3]
 
 
+@pytest.mark.opamp("Q-04", "Q-10", "Q-11", "D-04", "E-03", "R-10", "N-06", "B-08")
 def test_only_what_changed_is_sent_and_whole() -> None:
     client = settled()
     client.report(health=Health(status="new"), description=DESCRIPTION)
     assert fields(said(client)) == {*ENVELOPE, "health"}
 
 
+@pytest.mark.opamp("Q-14", "Q-15")
 def test_several_changes_become_one_message_with_the_last_of_each() -> None:
     client = settled()
     for text in "abc":
@@ -133,6 +140,7 @@ def test_several_changes_become_one_message_with_the_last_of_each() -> None:
     assert client.message_to_send(0.0) is None
 
 
+@pytest.mark.opamp("Q-18")
 def test_what_was_not_acknowledged_goes_out_again_on_the_next_line() -> None:
     client = settled()
     client.report(health=Health(status="new"))
@@ -142,6 +150,7 @@ def test_what_was_not_acknowledged_goes_out_again_on_the_next_line() -> None:
     assert said(client).health.status == "new"
 
 
+@pytest.mark.opamp("P-01", "P-04")
 def test_capabilities_are_in_every_message_and_a_change_is_told() -> None:
     client = settled()
     less = AgentCapabilities.REPORTS_STATUS
@@ -152,6 +161,7 @@ def test_capabilities_are_in_every_message_and_a_change_is_told() -> None:
     assert client.message_to_send(0.0) is None
 
 
+@pytest.mark.opamp("P-02")
 def test_bits_that_nobody_has_defined_are_not_said() -> None:
     client = settled(AgentCapabilities(0xFFFFF))
     client.set_capabilities(AgentCapabilities(0xFFFFE))
@@ -167,6 +177,7 @@ def test_packages_are_refused_without_harm() -> None:
     assert not said(client).HasField("package_statuses")
 
 
+@pytest.mark.opamp("P-11", "E-05")
 def test_a_part_is_withheld_from_a_server_that_does_not_accept_it() -> None:
     client = settled()
     hears(client, capabilities=int(ServerCapabilities.ACCEPTS_STATUS))
@@ -187,6 +198,7 @@ def test_a_wrong_part_changes_nothing() -> None:
     assert client.message_to_send(0.0) is None
 
 
+@pytest.mark.opamp("L-08", "L-13")
 def test_a_part_beyond_the_size_limit_is_refused_and_the_truth_is_kept() -> None:
     client = settled(max_message_bytes=2000)
     with pytest.raises(MessageTooLarge):
@@ -194,6 +206,7 @@ def test_a_part_beyond_the_size_limit_is_refused_and_the_truth_is_kept() -> None
     assert client.message_to_send(0.0) is None
 
 
+@pytest.mark.opamp("L-08")
 def test_parts_that_do_not_fit_one_message_take_two() -> None:
     client = settled(max_message_bytes=2000)
     client.report(health=Health(status="h" * 1500), effective_config={"a": ConfigFile(b"e" * 1500)})
@@ -202,6 +215,7 @@ def test_parts_that_do_not_fit_one_message_take_two() -> None:
     assert client.message_to_send(0.0) is None
 
 
+@pytest.mark.opamp("C-07")
 def test_goodbye_is_the_last_message() -> None:
     client = settled()
     client.report(health=Health(status="stopping"))
@@ -214,6 +228,7 @@ def test_goodbye_is_the_last_message() -> None:
         client.connected()
 
 
+@pytest.mark.opamp("H-01")
 def test_over_http_there_is_no_header() -> None:
     client = settled(framed=False)
     client.report(health=Health(status="new"))
@@ -235,6 +250,7 @@ def test_a_reborn_agent_reports_the_same_truth_under_its_own_uid_and_numbers() -
 # --------------------------------------------------------------------------------------- heartbeats
 
 
+@pytest.mark.opamp("W-08", "I-03", "I-05")
 def test_a_heartbeat_is_due_after_the_last_message_of_any_kind() -> None:
     client = settled()
     client.report(health=Health(status="new"))
@@ -256,6 +272,7 @@ def test_an_agent_without_the_capability_does_not_beat() -> None:
     assert client.message_to_send(1e9) is None
 
 
+@pytest.mark.opamp("I-01")
 def test_an_offered_interval_is_obeyed_even_without_accepting_connection_settings() -> None:
     client = settled()
     assert hears(client, connection_settings=beats(5)) == (HeartbeatChanged(5.0),)
@@ -263,6 +280,7 @@ def test_an_offered_interval_is_obeyed_even_without_accepting_connection_setting
     assert hears(client, connection_settings=beats(5)) == ()
 
 
+@pytest.mark.opamp("I-02")
 def test_an_offered_interval_of_zero_ends_heartbeats_and_no_block_changes_nothing() -> None:
     client = settled()
     assert hears(client, connection_settings=opamp_pb2.ConnectionSettingsOffers()) == ()
@@ -281,6 +299,7 @@ def test_an_absurd_interval_is_a_day() -> None:
 # ----------------------------------------------------------------------------------------- hearing
 
 
+@pytest.mark.opamp("Q-12", "B-03", "B-09")
 def test_a_full_report_is_sent_when_asked_for_with_components_by_hash() -> None:
     client = settled()
     client.report(components=Components(b"h", {"a": Component()}))
@@ -292,6 +311,7 @@ def test_a_full_report_is_sent_when_asked_for_with_components_by_hash() -> None:
     assert not message.available_components.components
 
 
+@pytest.mark.opamp("B-03", "B-05")
 def test_the_list_of_components_is_sent_when_asked_for() -> None:
     client = settled()
     client.report(components=Components(b"h", {"a": Component()}))
@@ -302,6 +322,7 @@ def test_the_list_of_components_is_sent_when_asked_for() -> None:
     assert list(message.available_components.components) == ["a"]
 
 
+@pytest.mark.opamp("Q-13", "R-12")
 def test_an_offer_is_reported_once_until_another_one_comes() -> None:
     client = settled()
     expected = ConfigOffered({"a": ConfigFile(b"{}", "application/json")}, b"one")
@@ -318,6 +339,7 @@ def test_an_offer_with_the_hash_of_the_reported_status_is_no_news(state: ConfigS
     assert hears(client, remote_config=offer(b"one")) == ()
 
 
+@pytest.mark.opamp("M-07")
 def test_an_offer_of_nothing_is_an_offer() -> None:
     empty = opamp_pb2.AgentRemoteConfig(config=opamp_pb2.AgentConfigMap(), config_hash=b"h")
     assert hears(settled(), remote_config=empty) == (ConfigOffered({}, b"h"),)
@@ -325,11 +347,13 @@ def test_an_offer_of_nothing_is_an_offer() -> None:
     assert hears(settled(), remote_config=unset) == ()
 
 
+@pytest.mark.opamp("R-03")
 def test_an_offer_without_a_hash_is_malformed() -> None:
     (event,) = hears(settled(), remote_config=offer(b""))
     assert isinstance(event, Malformed)
 
 
+@pytest.mark.opamp("P-06", "V-03")
 def test_offers_and_commands_are_ignored_without_the_capability() -> None:
     client = settled(AgentCapabilities.REPORTS_HEALTH)
     command = opamp_pb2.ServerToAgentCommand()
@@ -337,18 +361,21 @@ def test_offers_and_commands_are_ignored_without_the_capability() -> None:
     assert hears(client, connection_settings=beats(5)) == ()
 
 
+@pytest.mark.opamp("V-02")
 def test_a_command_makes_the_agent_ignore_all_else() -> None:
     client = settled(AGENT | AgentCapabilities.ACCEPTS_RESTART_COMMAND)
     command = opamp_pb2.ServerToAgentCommand()
     assert hears(client, command=command, remote_config=offer(b"one")) == (RestartRequested(),)
 
 
+@pytest.mark.opamp("V-04")
 def test_an_unknown_command_is_refused() -> None:
     client = settled(AGENT | AgentCapabilities.ACCEPTS_RESTART_COMMAND)
     command = opamp_pb2.ServerToAgentCommand.FromString(b"\x08\x07")
     assert hears(client, command=command) == (Malformed("unknown command 7"),)
 
 
+@pytest.mark.opamp("F-05")
 def test_an_error_response_excludes_all_else() -> None:
     client = settled()
     error = opamp_pb2.ServerErrorResponse(error_message="no")
@@ -356,6 +383,7 @@ def test_an_error_response_excludes_all_else() -> None:
     assert events == (ServerErrorReceived(ErrorKind.UNKNOWN, "no"),)
 
 
+@pytest.mark.opamp("F-02", "F-03")
 @pytest.mark.parametrize("kind", [ErrorKind.UNKNOWN, ErrorKind.BAD_REQUEST])
 def test_what_was_refused_is_not_sent_again(kind: ErrorKind) -> None:
     client = settled()
@@ -368,6 +396,7 @@ def test_what_was_refused_is_not_sent_again(kind: ErrorKind) -> None:
     assert fields(said(client)) == ENVELOPE
 
 
+@pytest.mark.opamp("Q-17")
 def test_what_the_server_had_no_time_for_is_sent_again() -> None:
     client = settled()
     client.report(health=Health(status="new"))
@@ -382,6 +411,7 @@ def test_what_the_server_had_no_time_for_is_sent_again() -> None:
     assert said(client).health.status == "new"
 
 
+@pytest.mark.opamp("P-08")
 def test_server_capabilities_are_told_on_change_and_zero_means_as_before() -> None:
     client = settled()
     told = hears(client, capabilities=3 | 1 << 30)
@@ -390,6 +420,7 @@ def test_server_capabilities_are_told_on_change_and_zero_means_as_before() -> No
     assert client.server_capabilities == 3
 
 
+@pytest.mark.opamp("U-10")
 def test_a_message_for_another_instance_is_ignored() -> None:
     client = settled()
     client.report(health=Health(status="new"))
@@ -405,6 +436,7 @@ def test_a_message_without_uid_is_taken_as_ours() -> None:
     assert hears(settled(), instance_uid=b"", flags=1) == (ReportRequested(True, False),)
 
 
+@pytest.mark.opamp("U-04", "U-06", "U-11")
 def test_a_new_uid_is_used_from_then_on_and_everything_is_reported_under_it() -> None:
     client = settled(request_uid=True)
     client.report(health=Health(status="x"))
@@ -420,6 +452,7 @@ def test_a_new_uid_is_used_from_then_on_and_everything_is_reported_under_it() ->
     assert isinstance(hears(client)[0], Malformed)
 
 
+@pytest.mark.opamp("U-08")
 def test_a_new_uid_of_another_length_is_refused() -> None:
     client = settled()
     identity = opamp_pb2.AgentIdentification(new_instance_uid=b"short")
@@ -435,6 +468,7 @@ def test_no_bytes_make_receiving_raise(data: bytes) -> None:
     client.receive(b"\x00" + data)
 
 
+@pytest.mark.opamp("L-04")
 def test_a_message_over_the_limit_is_malformed() -> None:
     client = settled(max_message_bytes=1000)
     (event,) = hears(client, remote_config=offer(b"one", body=b"x" * 1000))
@@ -453,6 +487,7 @@ def announced(client: ClientProtocol) -> ClientProtocol:
     return client
 
 
+@pytest.mark.opamp("J-06")
 def test_custom_messages_are_not_merged_and_keep_their_order() -> None:
     client = announced(settled())
     for number in range(3):
@@ -470,11 +505,13 @@ def test_custom_messages_lost_with_their_line_are_sent_again_in_order() -> None:
     assert [said(client).custom_message.data for _ in range(3)] == [b"\0", b"\1", b"\2"]
 
 
+@pytest.mark.opamp("J-02")
 def test_a_custom_message_the_server_has_no_use_for_is_refused() -> None:
     with pytest.raises(LocalProtocolError, match="does not support"):
         settled().send_custom("com.example", "t", b"")
 
 
+@pytest.mark.opamp("J-06")
 def test_the_queue_of_custom_messages_is_bounded() -> None:
     client = announced(settled())
     for _ in range(MAX_CUSTOM_MESSAGES):
@@ -483,6 +520,7 @@ def test_the_queue_of_custom_messages_is_bounded() -> None:
         client.send_custom("com.example", "t", b"")
 
 
+@pytest.mark.opamp("J-04")
 def test_a_custom_message_arrives_where_its_capability_was_announced() -> None:
     custom = opamp_pb2.CustomMessage(capability="com.example", type="t", data=b"d")
     client = settled()
@@ -558,6 +596,7 @@ def test_the_kind_of_line_may_change_during_the_conversation() -> None:
     assert wire.decode_agent(data, framed=False).sequence_num == 1
 
 
+@pytest.mark.opamp("H-04")
 def test_over_http_polling_takes_no_capability_and_does_not_end() -> None:
     client = settled(AgentCapabilities.REPORTS_HEALTH, framed=False)
     assert client.next_deadline(1.0) == HEARTBEAT_S
@@ -605,6 +644,7 @@ OWN = AGENT | AgentCapabilities.REPORTS_OWN_METRICS
 STATUS = AgentCapabilities.REPORTS_CONNECTION_SETTINGS_STATUS
 
 
+@pytest.mark.opamp("O-05", "K-13")
 def test_connection_settings_are_told_once_and_only_the_parts_the_agent_has_a_use_for() -> None:
     client = settled(OWN | STATUS)
     offered = connections(own_metrics=METRICS, opamp=MOVED, own_traces=METRICS)
@@ -618,6 +658,7 @@ def test_connection_settings_are_told_once_and_only_the_parts_the_agent_has_a_us
     assert said(client).connection_settings_status.last_connection_settings_hash == b"c1"
 
 
+@pytest.mark.opamp("K-19")
 def test_connection_settings_that_were_reported_are_no_news_after_a_restart() -> None:
     client = make_client(OWN | STATUS)
     client.report(connection_status=ConnectionStatus(b"c1", ConfigState.FAILED, "no"))

@@ -37,6 +37,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.opamp("D-08")
 @given(VALUES)
 def test_a_value_of_any_kind_survives_the_trip(value: Value) -> None:
     back = codec.value_from_pb(codec.value_to_pb(value), codec.Budget())
@@ -75,6 +76,7 @@ def nested_component(depth: int) -> opamp_pb2.ComponentDetails:
     return details
 
 
+@pytest.mark.opamp("N-04", "N-08")
 def test_nesting_is_read_down_to_the_limit_and_no_deeper() -> None:
     deepest = codec.MAX_DEPTH - 1
     codec.value_from_pb(nested_value(deepest), codec.Budget())
@@ -104,6 +106,7 @@ def test_what_we_would_nest_too_deep_is_refused_before_it_is_sent() -> None:
         codec.components_to_pb(Components(b"h", {"c": component}))
 
 
+@pytest.mark.opamp("N-08")
 def test_a_message_has_a_budget_of_values() -> None:
     pb = anyvalue_pb2.AnyValue()
     pb.array_value.values.extend(anyvalue_pb2.AnyValue() for _ in range(10))
@@ -144,6 +147,7 @@ PARTS: list[tuple[Any, Any, Any]] = [
 ]
 
 
+@pytest.mark.opamp("M-01", "M-02", "M-03", "M-04", "M-06", "R-08", "R-09", "N-03", "N-05")
 @pytest.mark.parametrize(("encode", "decode", "value"), PARTS)
 def test_a_part_survives_the_trip(encode: Any, decode: Any, value: Any) -> None:
     assert decode(encode(value)) == value

@@ -43,6 +43,7 @@ OFFERS = st.builds(
 )
 
 
+@pytest.mark.opamp("X-02", "X-05")
 @given(OFFERS)
 @settings(max_examples=50, deadline=None)
 def test_an_offer_survives_the_wire(offer: ConnectionOffer) -> None:
@@ -73,6 +74,7 @@ def test_an_offer_without_anything_the_agent_takes_is_none() -> None:
     assert allowed(offer, AgentCapabilities.ACCEPTS_OPAMP_CONNECTION_SETTINGS) == offer
 
 
+@pytest.mark.opamp("SEC-06")
 def test_nothing_that_may_be_a_credential_shows() -> None:
     secret = ConnectionSettings(
         "wss://user:hunter2@host:4320/hunter2?t=hunter2",

@@ -67,6 +67,7 @@ def test_the_pair_of_the_guide_agrees() -> None:
     assert done.stdout == "well\n"
 
 
+@pytest.mark.opamp("T-01")
 @pytest.mark.parametrize("scheme", ["ws", "http"])
 def test_the_server_is_a_part_of_another_application(scheme: str) -> None:
     recorder = Recorder()

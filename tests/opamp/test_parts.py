@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
+
 from llm_observe.opamp._pb import opamp_pb2
 from llm_observe.opamp.parts import BY_NAME, COMPONENT_MAP, COMPONENTS, PARTS, Outbox, is_complete
 from llm_observe.opamp.values import (
@@ -37,6 +39,7 @@ def test_the_table_names_fields_that_exist_on_both_sides() -> None:
     assert {part.field for part in PARTS} <= wire
 
 
+@pytest.mark.opamp("K-16")
 def test_what_was_sent_is_due_again_only_if_it_was_lost() -> None:
     outbox = outbox_with_health()
     filled(outbox, outbox.due(ALL, UNKNOWN))
@@ -57,6 +60,7 @@ def test_a_change_while_a_part_is_in_flight_is_due() -> None:
     assert outbox.due(ALL, UNKNOWN) == ["health"]
 
 
+@pytest.mark.opamp("P-12", "R-14", "N-07", "B-01")
 def test_a_part_waits_for_the_capabilities_it_takes() -> None:
     outbox = Outbox()
     outbox.report("effective_config", BY_NAME["effective_config"].to_pb({}))
@@ -74,6 +78,7 @@ def test_an_empty_part_is_present_on_the_wire() -> None:
     assert filled(outbox, ["effective_config"]).HasField("effective_config")
 
 
+@pytest.mark.opamp("B-02")
 def test_components_go_by_their_hash_until_the_list_is_asked_for() -> None:
     outbox = Outbox()
     outbox.component_map()  # nothing was reported yet
@@ -101,6 +106,7 @@ def test_parts_beyond_the_limit_wait_for_the_next_message() -> None:
     assert outbox.due(ALL, UNKNOWN) == ["health"]
 
 
+@pytest.mark.opamp("J-07")
 def test_a_copy_of_the_truth_is_all_due_and_by_itself() -> None:
     outbox = outbox_with_health()
     filled(outbox, ["health"])

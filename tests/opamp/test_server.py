@@ -104,6 +104,7 @@ def test_a_part_said_again_is_no_change() -> None:
     assert server.receive(message(2, health=health)) == ()
 
 
+@pytest.mark.opamp("Q-02")
 def test_a_gap_is_told_and_a_full_report_asked_for() -> None:
     server = known()
     assert server.receive(message(2)) == (SequenceBroken(expected=1, received=2),)
@@ -119,6 +120,7 @@ def test_an_agent_that_starts_anew_with_its_old_uid_is_a_gap() -> None:
     assert reply(server).flags == FULL
 
 
+@pytest.mark.opamp("Q-07")
 def test_a_repeat_is_answered_and_processed_once() -> None:
     server = known(make_server(custom_capabilities=frozenset({"c"})))
     custom = opamp_pb2.CustomMessage(capability="c", type="t", data=b"d")
@@ -128,6 +130,7 @@ def test_a_repeat_is_answered_and_processed_once() -> None:
     assert fields(reply(server)) == {"instance_uid", "capabilities"}
 
 
+@pytest.mark.opamp("J-04")
 def test_a_custom_message_of_a_capability_that_was_not_announced_is_ignored() -> None:
     custom = opamp_pb2.CustomMessage(capability="c", type="t", data=b"d")
     assert known().receive(message(1, custom_message=custom)) == ()
@@ -154,6 +157,7 @@ def test_an_agents_very_first_message_needs_no_asking() -> None:
     assert reply(server).flags == 0
 
 
+@pytest.mark.opamp("Q-03")
 def test_a_later_message_of_an_unknown_agent_may_have_left_anything_out() -> None:
     server = make_server()
     server.receive(hello(7))
@@ -191,6 +195,7 @@ def test_an_agent_whose_numbers_are_always_wrong_does_not_start_an_echo() -> Non
     assert server.state.health == Health(healthy=False, status="h")
 
 
+@pytest.mark.opamp("B-06")
 def test_the_list_behind_an_unknown_hash_is_asked_for_and_kept_while_the_hash_stays() -> None:
     server = known()
     bare = opamp_pb2.AvailableComponents(hash=b"one")
@@ -220,6 +225,7 @@ def test_a_message_that_cannot_be_read_leaves_the_state_and_counts_as_heard() ->
     assert server.receive(message(2)) == ()
 
 
+@pytest.mark.opamp("C-13")
 def test_goodbye_and_a_broken_line_are_told_once_and_the_state_stays() -> None:
     server = known()
     disconnect = opamp_pb2.AgentDisconnect()
@@ -254,11 +260,13 @@ def test_an_agent_that_was_forgotten_and_leaves_is_told_to_have_left() -> None:
 # ---------------------------------------------------------------------------------------- speaking
 
 
+@pytest.mark.opamp("P-07", "P-08")
 def test_capabilities_are_in_every_reply() -> None:
     server = known()
     assert [reply(server).capabilities for _ in range(2)] == [int(SERVER) | 1] * 2
 
 
+@pytest.mark.opamp("U-05")
 def test_a_reply_goes_to_the_uid_that_spoke_and_tells_it_the_right_one() -> None:
     server = make_server()
     server.receive(hello(instance_uid=b"t" * 16))
@@ -270,6 +278,7 @@ def test_a_reply_goes_to_the_uid_that_spoke_and_tells_it_the_right_one() -> None
     assert (answer.instance_uid, answer.HasField("agent_identification")) == (UID, False)
 
 
+@pytest.mark.opamp("F-04")
 def test_an_error_response_has_nothing_beside_it() -> None:
     data = refusal(UID, ErrorKind.UNAVAILABLE, "busy", 1.5)
     answer = opamp_pb2.ServerToAgent.FromString(data)
@@ -279,6 +288,7 @@ def test_an_error_response_has_nothing_beside_it() -> None:
     assert not bare.error_response.HasField("retry_info")
 
 
+@pytest.mark.opamp("P-10", "R-02")
 def test_an_offer_waits_for_an_agent_that_accepts_it() -> None:
     server = make_server()
     server.offer_config(FILES, b"one")
@@ -292,6 +302,7 @@ def test_an_offer_waits_for_an_agent_that_accepts_it() -> None:
     assert not server.has_news()
 
 
+@pytest.mark.opamp("R-05", "R-06", "R-07")
 @pytest.mark.parametrize("state", ["APPLIED", "APPLYING", "FAILED"])
 def test_an_offer_is_repeated_until_its_hash_comes_back_whatever_became_of_it(state: str) -> None:
     server = known(capabilities=int(MANAGED), remote_config_status=status(b"zero"))
@@ -326,6 +337,7 @@ def test_the_same_offer_is_no_news_and_a_cleared_one_is_gone() -> None:
     assert not reply(server).HasField("remote_config")
 
 
+@pytest.mark.opamp("L-06", "R-03")
 def test_an_offer_needs_a_hash_and_a_size_within_the_limit() -> None:
     server = make_server(max_message_bytes=2000)
     with pytest.raises(LocalProtocolError):
@@ -334,6 +346,7 @@ def test_an_offer_needs_a_hash_and_a_size_within_the_limit() -> None:
         server.offer_config({"a": ConfigFile(b"x" * 2000)}, b"one")
 
 
+@pytest.mark.opamp("I-06")
 def test_the_interval_of_heartbeats_is_offered_once_a_line_to_agents_that_beat() -> None:
     beats = int(PLAIN | AgentCapabilities.REPORTS_HEARTBEAT)
     server = make_server(heartbeat_s=10.0)
@@ -346,6 +359,7 @@ def test_the_interval_of_heartbeats_is_offered_once_a_line_to_agents_that_beat()
     assert reply(server).HasField("connection_settings")
 
 
+@pytest.mark.opamp("I-07")
 @pytest.mark.parametrize(
     "capabilities",
     [
@@ -364,6 +378,7 @@ def test_it_is_not_offered_to_agents_that_do_not_beat_or_would_change_their_conn
     assert not server.beats
 
 
+@pytest.mark.opamp("J-02")
 def test_custom_messages_go_one_by_one_to_agents_that_announced_them() -> None:
     server = known()
     with pytest.raises(LocalProtocolError):
@@ -376,6 +391,7 @@ def test_custom_messages_go_one_by_one_to_agents_that_announced_them() -> None:
     assert [reply(server).custom_message.data for _ in range(3)] == [b"1", b"2", b""]
 
 
+@pytest.mark.opamp("J-01")
 def test_the_servers_custom_capabilities_are_told_once_a_line_and_when_they_change() -> None:
     server = make_server(custom_capabilities=frozenset({"com.example"}))
     server.receive(hello())
@@ -394,6 +410,7 @@ def test_the_servers_custom_capabilities_are_told_once_a_line_and_when_they_chan
 # -------------------------------------------------------------------------- commands and wishes
 
 
+@pytest.mark.opamp("V-01")
 def test_a_restart_is_a_message_of_its_own_and_the_rest_follows() -> None:
     server = known(capabilities=int(PLAIN | AgentCapabilities.ACCEPTS_RESTART_COMMAND))
     server.offer_config(FILES, b"one")
@@ -405,6 +422,7 @@ def test_a_restart_is_a_message_of_its_own_and_the_rest_follows() -> None:
     assert not server.has_news()
 
 
+@pytest.mark.opamp("V-03")
 def test_an_agent_that_does_not_accept_a_restart_is_not_commanded() -> None:
     with pytest.raises(LocalProtocolError):
         known().restart()
@@ -420,6 +438,7 @@ def test_a_full_report_may_be_asked_for_at_any_time() -> None:
     assert reply(server, 100.0).flags == 0
 
 
+@pytest.mark.opamp("P-05")
 def test_capabilities_that_change_change_what_is_offered() -> None:
     server = known(capabilities=1)
     server.offer_config(FILES, b"one")
@@ -431,6 +450,7 @@ def test_capabilities_that_change_change_what_is_offered() -> None:
     assert not reply(server, 100.0).HasField("remote_config")
 
 
+@pytest.mark.opamp("I-06")
 def test_another_interval_of_heartbeats_is_told_at_once() -> None:
     server = make_server(heartbeat_s=10.0)
     server.receive(hello(capabilities=int(PLAIN | AgentCapabilities.REPORTS_HEARTBEAT)))
@@ -464,6 +484,7 @@ def outcome(settings_hash: bytes, state: str = "APPLIED") -> opamp_pb2.Connectio
     )
 
 
+@pytest.mark.opamp("K-15")
 @pytest.mark.parametrize("state", ["APPLIED", "APPLYING", "FAILED"])
 def test_connections_are_offered_until_their_hash_comes_back_whatever_became_of_them(
     state: str,
@@ -483,6 +504,7 @@ def test_connections_are_offered_until_their_hash_comes_back_whatever_became_of_
     assert server.state.connection_status == ConnectionStatus(b"c1", ConfigState[state])
 
 
+@pytest.mark.opamp("O-01", "K-01", "X-01")
 def test_only_the_parts_that_an_agent_can_take_are_offered() -> None:
     server = known(capabilities=int(PLAIN | AgentCapabilities.REPORTS_OWN_METRICS))
     server.offer_connections(OFFER)
@@ -494,6 +516,7 @@ def test_only_the_parts_that_an_agent_can_take_are_offered() -> None:
     assert not reply(nobody).HasField("connection_settings")
 
 
+@pytest.mark.opamp("K-03")
 def test_an_offer_of_connections_needs_a_hash_and_an_endpoint_for_opamp() -> None:
     server = known()
     with pytest.raises(LocalProtocolError, match="hash"):
@@ -510,6 +533,7 @@ def test_connections_that_are_not_wanted_any_more_are_not_offered() -> None:
     assert not reply(server).HasField("connection_settings")
 
 
+@pytest.mark.opamp("L-06", "L-12")
 def test_what_does_not_fit_one_message_has_the_next_one() -> None:
     capabilities = int(MANAGED | TAKES_ALL)
     server = known(make_server(max_message_bytes=6000), capabilities=capabilities)
@@ -531,6 +555,7 @@ def test_what_does_not_fit_one_message_has_the_next_one() -> None:
     ]
 
 
+@pytest.mark.opamp("P-09")
 def test_bits_that_nobody_has_defined_are_not_said() -> None:
     server = make_server(ServerCapabilities(0xFFFFF))
     server.receive(hello())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +24,7 @@ def test_an_agent_that_restarts_is_one_agent() -> None:
     assert not any(verdicts([(5, A), (6, A), (0, B), (1, B), (2, B), (0, A), (1, A)]))
 
 
+@pytest.mark.opamp("U-09")
 def test_two_that_take_turns_are_two_and_the_second_is_named_each_time_until_it_is_gone() -> None:
     said = [(5, A), (0, B), (6, A), (1, B), (7, A), (2, B), (8, A), (9, A)]
     assert verdicts(said) == [False, False, False, True, False, True, False, False]

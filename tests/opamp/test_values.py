@@ -22,6 +22,7 @@ def test_all_defined_bits_are_kept() -> None:
     assert ServerCapabilities.from_wire(0x7F) == 0x7F
 
 
+@pytest.mark.opamp("T-06", "R-08")
 @pytest.mark.parametrize("number", [4, -1, 2**31 - 1])
 def test_enum_numbers_of_the_future_read_as_unset_and_unknown(number: int) -> None:
     assert ConfigState.from_wire(number) is ConfigState.UNSET

@@ -9,21 +9,25 @@ from llm_observe.opamp import wire
 from llm_observe.opamp._pb import opamp_pb2
 
 
+@pytest.mark.opamp("W-04", "W-05")
 @pytest.mark.parametrize("header", [b"\x00", b"\x80\x00", b"\x80" * 9 + b"\x00"])
 def test_a_zero_header_of_any_length_is_stripped(header: bytes) -> None:
     assert wire.strip_header(header + b"body") == b"body"
 
 
+@pytest.mark.opamp("W-06")
 def test_a_message_of_a_header_alone_is_empty() -> None:
     assert wire.decode_agent(b"\x00", framed=True) == opamp_pb2.AgentToServer()
 
 
+@pytest.mark.opamp("W-03")
 @pytest.mark.parametrize("header", [b"", b"\x01", b"\x80\x01", b"\x80", b"\x80" * 10 + b"\x00"])
 def test_any_other_header_is_malformed(header: bytes) -> None:
     with pytest.raises(MalformedMessage):
         wire.strip_header(header)
 
 
+@pytest.mark.opamp("W-02")
 def test_a_message_survives_the_trip_with_and_without_header() -> None:
     message = opamp_pb2.ServerToAgent(instance_uid=b"u" * 16, flags=1)
     for framed in (True, False):
@@ -31,6 +35,7 @@ def test_a_message_survives_the_trip_with_and_without_header() -> None:
         assert wire.decode_server(data, framed=framed) == message
 
 
+@pytest.mark.opamp("L-01")
 def test_the_limit_counts_the_header() -> None:
     message = opamp_pb2.AgentToServer(instance_uid=b"u" * 16)
     size = message.ByteSize() + 1
@@ -49,6 +54,7 @@ def test_what_is_no_protobuf_is_malformed_and_not_quoted() -> None:
     assert caught.value.__cause__ is None
 
 
+@pytest.mark.opamp("T-06")
 def test_unknown_fields_are_skipped() -> None:
     later = opamp_pb2.AgentToServer(instance_uid=b"u" * 16).SerializeToString()
     later += b"\xfa\x3f\x03new"  # field 1023, length-delimited

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ from llm_observe.opamp.events import ServerEvent
 from llm_observe.opamp.io.asgi import AgentLink, OpAMPServer
 from llm_observe.opamp.values import AgentCapabilities, ServerCapabilities
 
-DEADLINE_S = 30.0
+DEADLINE_S = float(os.environ.get("OPAMP_TEST_DEADLINE_S", "30"))
 CAPABILITIES = ServerCapabilities.OFFERS_REMOTE_CONFIG | ServerCapabilities.ACCEPTS_EFFECTIVE_CONFIG
 MANAGED = (
     AgentCapabilities.REPORTS_STATUS

@@ -106,6 +106,7 @@ def offer_of(url: str, settings_hash: bytes = b"c1", **parts: Any) -> Connection
 # ------------------------------------------------------------------------ by the program's word
 
 
+@pytest.mark.opamp("T-02", "C-11")
 @pytest.mark.parametrize(("first", "second"), [("ws", "http"), ("http", "ws"), ("ws", "ws")])
 def test_it_goes_over_to_another_server_and_tells_it_everything(first: str, second: str) -> None:
     with (
@@ -155,6 +156,7 @@ def test_a_wrong_address_changes_nothing() -> None:
 # ------------------------------------------------------------------------- by a server's offer
 
 
+@pytest.mark.opamp("K-05", "K-06", "K-09", "K-20", "S-12")
 @pytest.mark.parametrize(("first", "second"), [("ws", "ws"), ("ws", "http"), ("http", "ws")])
 def test_an_offered_connection_that_works_is_used_and_applied_is_said_there(
     first: str, second: str, tmp_path: Path
@@ -177,6 +179,7 @@ def test_an_offered_connection_that_works_is_used_and_applied_is_said_there(
             assert one.link(again) is None
 
 
+@pytest.mark.opamp("K-08", "K-10")
 def test_an_offered_connection_that_refuses_us_is_given_up_and_failed_is_said_at_the_old_one() -> (
     None
 ):
@@ -196,6 +199,7 @@ def test_an_offered_connection_that_refuses_us_is_given_up_and_failed_is_said_at
         ]
 
 
+@pytest.mark.opamp("K-07")
 def test_an_offered_connection_that_says_nothing_is_given_up_in_time() -> None:
     with place() as one, http_peer(lambda _: Answer(503)) as (_, address):
         one.offer(offer_of(f"http://{address}"))
@@ -204,6 +208,7 @@ def test_an_offered_connection_that_says_nothing_is_given_up_in_time() -> None:
             until(lambda: one.status(client) == failed, "the old server's view")
 
 
+@pytest.mark.opamp("K-04")
 def test_a_candidate_found_after_a_crash_is_tried_again() -> None:
     with place() as one, place() as two:
         settings = ConnectionSettings(f"ws://{two.address}", {"X-Token": "new"})
@@ -242,6 +247,7 @@ def test_tls_settings_that_cannot_be_had_are_refused_without_leaving_the_line() 
             assert len(seen.of(Connected)) == 1
 
 
+@pytest.mark.opamp("K-04")
 def test_a_candidate_that_cannot_be_stored_is_refused() -> None:
     class Full(MemoryStore):
         def save(self, data: bytes) -> None:
@@ -263,6 +269,7 @@ def test_without_a_store_no_connection_is_offered() -> None:
         )
 
 
+@pytest.mark.opamp("O-06")
 def test_the_rest_of_an_offer_is_the_agents_and_the_status_waits_for_it() -> None:
     with place() as one, place() as two:
         one.offer(offer_of(f"ws://{two.address}", own_metrics=METRICS))
@@ -277,6 +284,7 @@ def test_the_rest_of_an_offer_is_the_agents_and_the_status_waits_for_it() -> Non
             until(lambda: two.status(client) == failed, "the verdict")
 
 
+@pytest.mark.opamp("K-08", "S-03")
 def test_an_offered_authority_is_trusted_on_the_new_line() -> None:
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -294,6 +302,7 @@ def test_an_offered_authority_is_trusted_on_the_new_line() -> None:
             )
 
 
+@pytest.mark.opamp("S-09", "S-10")
 def test_an_offered_proxy_is_used_with_its_headers() -> None:
     with place() as one, http_peer(reply) as (peer, address):
         proxy = ProxySettings(address, {"X-Proxy": "p"})

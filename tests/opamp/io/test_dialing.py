@@ -19,6 +19,7 @@ from llm_observe.opamp.io.dialing import (
 NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
 
 
+@pytest.mark.opamp("T-03")
 @pytest.mark.parametrize(
     ("given", "dialled"),
     [
@@ -59,6 +60,7 @@ def refused(status: int, **headers: str) -> InvalidStatus:
     return InvalidStatus(Response(status, "", named))
 
 
+@pytest.mark.opamp("Y-04")
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [

@@ -92,6 +92,7 @@ def test_an_agent_is_seen_offered_a_config_and_acknowledges_it() -> None:
     assert recorder.of(SequenceBroken) == []
 
 
+@pytest.mark.opamp("H-08")
 def test_reports_from_any_thread_arrive_at_once_and_the_last_word_counts() -> None:
     recorder = Recorder()
     with serving(make_server(recorder)) as address, polling(address) as agent:
@@ -196,6 +197,7 @@ def test_a_server_that_is_killed_and_restarted_learns_everything_again() -> None
 # ---------------------------------------------------------------------------------- the requests
 
 
+@pytest.mark.opamp("H-02", "H-12")
 def test_a_request_is_what_the_specification_says() -> None:
     with http_peer(reply) as (peer, address), polling(address) as agent:
         agent.saw(Connected)
@@ -207,6 +209,7 @@ def test_a_request_is_what_the_specification_says() -> None:
         assert peer.requests[0].message.sequence_num == 0
 
 
+@pytest.mark.opamp("H-09")
 def test_bodies_are_compressed_both_ways() -> None:
     def script(request: Request) -> Answer:
         answer = reply(request, remote_config=_big_offer())
@@ -249,6 +252,7 @@ def test_a_server_that_takes_no_gzip_gets_none() -> None:
         assert codings == ["gzip", None, None]
 
 
+@pytest.mark.opamp("H-07")
 def test_one_request_is_under_way_at_a_time() -> None:
     def script(request: Request) -> Answer:
         time.sleep(0.02)
@@ -263,6 +267,7 @@ def test_one_request_is_under_way_at_a_time() -> None:
         assert len(peer.requests) < 20
 
 
+@pytest.mark.opamp("H-05", "H-06", "I-04")
 def test_it_polls_at_the_interval_it_is_given_and_at_the_one_it_is_offered() -> None:
     opamp = opamp_pb2.OpAMPConnectionSettings(heartbeat_interval_seconds=7)
     offers = opamp_pb2.ConnectionSettingsOffers(opamp=opamp)
@@ -287,6 +292,7 @@ def test_an_interval_is_longer_than_nothing() -> None:
         PollingClient("http://a", new_uid(), AGENT, print, interval_s=0.0)
 
 
+@pytest.mark.opamp("C-06")
 def test_goodbye_is_the_last_request_and_carries_what_was_not_said_yet() -> None:
     release = threading.Event()
 
@@ -330,6 +336,7 @@ def test_stopping_does_not_wait_for_a_server_that_does_not_answer() -> None:
 # ------------------------------------------------------------------------------ odd answers
 
 
+@pytest.mark.opamp("H-16")
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [
@@ -356,6 +363,7 @@ def test_an_odd_answer_is_told_in_a_sentence_and_tried_again(answer: Answer, sen
         assert again.message == first.message  # same number: nothing was lost
 
 
+@pytest.mark.opamp("L-11")
 def test_an_answer_beyond_the_limit_is_not_processed() -> None:
     def script(request: Request) -> Answer:
         if request.number:
@@ -371,6 +379,7 @@ def test_an_answer_beyond_the_limit_is_not_processed() -> None:
         assert agent.of(ConfigOffered) == []
 
 
+@pytest.mark.opamp("L-10")
 @pytest.mark.parametrize("status", [400, 413])
 def test_a_message_refused_for_good_is_not_sent_again(status: int) -> None:
     def script(request: Request) -> Answer:
@@ -388,6 +397,7 @@ def test_a_message_refused_for_good_is_not_sent_again(status: int) -> None:
         assert third.HasField("effective_config")
 
 
+@pytest.mark.opamp("C-03", "Y-04")
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("date", [False, True])
 def test_a_busy_server_is_left_alone_for_as_long_as_it_asks(status: int, date: bool) -> None:
@@ -407,6 +417,7 @@ def test_a_busy_server_is_left_alone_for_as_long_as_it_asks(status: int, date: b
     assert arrived[1] - arrived[0] >= 0.9
 
 
+@pytest.mark.opamp("Y-05")
 def test_without_a_hint_a_busy_server_is_left_alone_for_thirty_seconds() -> None:
     with http_peer(first_fails(Answer(503))) as (peer, address), polling(address) as agent:
         until(lambda: agent.client.state.attempts, "a refusal")
@@ -415,6 +426,7 @@ def test_without_a_hint_a_busy_server_is_left_alone_for_thirty_seconds() -> None
     assert len(peer.requests) == 1
 
 
+@pytest.mark.opamp("Y-07")
 def test_a_server_that_says_unavailable_is_left_alone_too_and_told_again_later() -> None:
     def script(request: Request) -> Answer:
         if request.number != 1:
@@ -504,6 +516,7 @@ def test_its_threads_work_inside_what_the_caller_wants_around_them() -> None:
     assert sorted(set(inside)) == ["llm-observe-opamp", "llm-observe-opamp-poller"]
 
 
+@pytest.mark.opamp("SEC-06")
 def test_logs_name_fields_with_a_direction_and_never_contents(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -64,6 +64,7 @@ async def answer(
     return opamp_pb2.ServerToAgent.FromString(response.content)
 
 
+@pytest.mark.opamp("H-13")
 async def test_a_bare_protobuf_body_is_answered_by_another(
     http: httpx.AsyncClient, server: OpAMPServer, recorder: Recorder
 ) -> None:
@@ -73,6 +74,7 @@ async def test_a_bare_protobuf_body_is_answered_by_another(
     assert len(recorder.of(AgentConnected)) == 1
 
 
+@pytest.mark.opamp("H-15")
 async def test_an_offer_waits_for_the_next_request(
     http: httpx.AsyncClient, server: OpAMPServer
 ) -> None:
@@ -98,6 +100,7 @@ async def test_a_retry_of_the_same_message_is_answered_and_is_no_gap(
     assert recorder.of(SequenceBroken) == [SequenceBroken(2, 3)]
 
 
+@pytest.mark.opamp("H-03")
 @pytest.mark.parametrize(
     "content_type", ["application/x-protobuf; charset=utf-8", "Application/X-Protobuf ; v=1"]
 )
@@ -108,12 +111,14 @@ async def test_parameters_and_case_of_the_content_type_do_not_matter(
     assert response.status_code == 200
 
 
+@pytest.mark.opamp("H-10")
 async def test_a_gzipped_request_is_read(http: httpx.AsyncClient, server: OpAMPServer) -> None:
     body = gzip.compress(Hand(UID).hello().SerializeToString())
     await answer(http, body, content_encoding="GZIP")
     assert UID in server.agents
 
 
+@pytest.mark.opamp("H-11")
 @pytest.mark.parametrize(
     ("accepts", "encoding"),
     [("gzip", "gzip"), ("br, gzip;q=0.5", "gzip"), ("*", "gzip"), ("gzip;q=0", None), ("br", None)],
@@ -149,6 +154,7 @@ async def test_what_is_no_opamp_request_is_refused(
     assert (response.headers.get("allow") == "POST") == (status == 405)
 
 
+@pytest.mark.opamp("A-02")
 @pytest.mark.parametrize("status", [401, 403, 429, 503])
 async def test_the_handlers_refusal_is_the_status_before_the_body_is_read(
     recorder: Recorder, status: int
@@ -172,6 +178,7 @@ async def test_the_handlers_refusal_is_the_status_before_the_body_is_read(
     assert (headers.get(b"retry-after") == b"30") == (status in (429, 503))
 
 
+@pytest.mark.opamp("L-09")
 async def test_a_body_over_the_limit_is_413(http: httpx.AsyncClient) -> None:
     assert (await post(http, b"x" * (LIMIT + 1))).status_code == 413
 
@@ -183,6 +190,7 @@ async def test_a_body_over_the_limit_is_413(http: httpx.AsyncClient) -> None:
     assert response.status_code == 413
 
 
+@pytest.mark.opamp("L-09")
 async def test_a_small_body_that_inflates_over_the_limit_is_413(http: httpx.AsyncClient) -> None:
     bomb = gzip.compress(bytes(50_000_000))
     assert len(bomb) < 50_000
@@ -191,6 +199,7 @@ async def test_a_small_body_that_inflates_over_the_limit_is_413(http: httpx.Asyn
         assert (await post(http, body, content_encoding="gzip")).status_code == 413
 
 
+@pytest.mark.opamp("F-07")
 @pytest.mark.parametrize(
     ("body", "headers"),
     [
@@ -210,6 +219,7 @@ async def test_a_malformed_message_is_a_bad_request_addressed_by_the_header(
     assert reply.instance_uid == UID
 
 
+@pytest.mark.opamp("U-01")
 async def test_a_uid_of_the_wrong_length_is_a_bad_request(
     http: httpx.AsyncClient, server: OpAMPServer
 ) -> None:
@@ -229,6 +239,7 @@ async def test_goodbye_over_http_is_taken_at_its_word(
     assert recorder.of(AgentDisconnected)[0].reason == "the agent disconnected"
 
 
+@pytest.mark.opamp("C-08")
 async def test_an_agent_that_stops_polling_is_gone_and_back_with_its_next_request(
     recorder: Recorder,
 ) -> None:
@@ -293,6 +304,7 @@ async def test_a_request_that_does_not_arrive_in_time_is_408(
     await server.close()
 
 
+@pytest.mark.opamp("Y-03")
 async def test_a_server_that_is_closing_refuses_with_503(
     http: httpx.AsyncClient, server: OpAMPServer
 ) -> None:
@@ -301,6 +313,7 @@ async def test_a_server_that_is_closing_refuses_with_503(
     assert (response.status_code, response.headers["retry-after"]) == (503, "30")
 
 
+@pytest.mark.opamp("U-09")
 async def test_two_agents_with_a_copied_uid_become_two_and_one_of_them_is_told(
     recorder: Recorder,
 ) -> None:

@@ -36,6 +36,7 @@ def recorder() -> Recorder:
     return Recorder()
 
 
+@pytest.mark.opamp("Q-06", "Q-07")
 async def test_every_message_is_answered_also_a_repeat(recorder: Recorder) -> None:
     server, agent = make_server(recorder), Hand(UID)
     async with Socket(server).open() as line:
@@ -63,6 +64,7 @@ async def test_an_agent_is_listed_with_what_it_said_and_after_it_left(recorder: 
     assert recorder.of(AgentDisconnected)[0].reason == "the agent closed the connection"
 
 
+@pytest.mark.opamp("W-07", "R-11")
 async def test_an_offer_is_pushed_and_not_again_once_its_hash_is_reported(
     recorder: Recorder,
 ) -> None:
@@ -93,6 +95,7 @@ async def test_an_offer_made_by_the_handler_travels_with_the_answer(recorder: Re
         assert line.silent
 
 
+@pytest.mark.opamp("F-01")
 @pytest.mark.parametrize("data", [b"\x01", b"\x00\xff\xff", b"", b"\x00"])
 async def test_malformed_bytes_are_answered_and_too_many_end_the_line(
     recorder: Recorder, data: bytes
@@ -107,6 +110,7 @@ async def test_malformed_bytes_are_answered_and_too_many_end_the_line(
         assert (await line.got())["code"] == 1008
 
 
+@pytest.mark.opamp("W-01")
 async def test_a_text_frame_ends_the_line(recorder: Recorder) -> None:
     async with Socket(make_server(recorder)).open() as line:
         await line.got()
@@ -114,6 +118,7 @@ async def test_a_text_frame_ends_the_line(recorder: Recorder) -> None:
         assert (await line.got())["code"] == 1003
 
 
+@pytest.mark.opamp("L-03")
 async def test_a_message_over_the_limit_ends_the_line_with_1009(recorder: Recorder) -> None:
     async with Socket(make_server(recorder, max_message_bytes=100)).open() as line:
         await line.got()
@@ -121,6 +126,7 @@ async def test_a_message_over_the_limit_ends_the_line_with_1009(recorder: Record
         assert (await line.got())["code"] == 1009
 
 
+@pytest.mark.opamp("F-01")
 async def test_parts_that_cannot_be_read_are_a_bad_request_and_told(recorder: Recorder) -> None:
     deep = opamp_pb2.ComponentHealth()
     for _ in range(40):
@@ -135,6 +141,7 @@ async def test_parts_that_cannot_be_read_are_a_bad_request_and_told(recorder: Re
     assert len(recorder.of(Malformed)) == 1
 
 
+@pytest.mark.opamp("Q-08")
 async def test_a_handler_that_fails_makes_the_agent_come_back_and_tell_all_again(
     recorder: Recorder,
 ) -> None:
@@ -213,6 +220,7 @@ async def test_a_line_on_which_nobody_speaks_is_closed(
         assert (await line.got())["code"] == 1008
 
 
+@pytest.mark.opamp("C-14")
 async def test_two_agents_may_share_a_line_and_one_goodbye_ends_one(recorder: Recorder) -> None:
     server, one, two = make_server(recorder), Hand(UID), Hand(OTHER)
     async with Socket(server).open() as line:
@@ -225,6 +233,7 @@ async def test_two_agents_may_share_a_line_and_one_goodbye_ends_one(recorder: Re
     assert len(recorder.of(AgentDisconnected)) == 2
 
 
+@pytest.mark.opamp("C-12")
 async def test_the_same_agent_on_a_new_line_takes_over_and_the_old_line_is_closed(
     recorder: Recorder,
 ) -> None:
@@ -241,6 +250,7 @@ async def test_the_same_agent_on_a_new_line_takes_over_and_the_old_line_is_close
     assert list(server.agents) == [UID]
 
 
+@pytest.mark.opamp("U-09")
 async def test_a_second_agent_with_the_same_uid_gets_another_one(recorder: Recorder) -> None:
     server, one, copy = make_server(recorder), Hand(UID), Hand(UID)
     async with Socket(server).open() as first, Socket(server).open() as second:
@@ -261,6 +271,7 @@ async def test_a_second_agent_with_the_same_uid_gets_another_one(recorder: Recor
     assert recorder.of(SequenceBroken) == []
 
 
+@pytest.mark.opamp("U-07")
 async def test_an_agent_that_wants_a_uid_gets_one(recorder: Recorder) -> None:
     server = make_server(recorder)
     async with Socket(server).open() as line:
@@ -271,6 +282,7 @@ async def test_an_agent_that_wants_a_uid_gets_one(recorder: Recorder) -> None:
     assert len(recorder.of(UidRequested, new)) == 1
 
 
+@pytest.mark.opamp("C-13")
 async def test_goodbye_frees_the_uid_for_a_restarted_agent(recorder: Recorder) -> None:
     server, agent = make_server(recorder), Hand(UID)
     async with Socket(server).open() as old, Socket(server).open() as new:
@@ -282,6 +294,7 @@ async def test_goodbye_frees_the_uid_for_a_restarted_agent(recorder: Recorder) -
         assert not answer.HasField("agent_identification")
 
 
+@pytest.mark.opamp("Y-01")
 async def test_no_room_for_another_agent_is_said_so(recorder: Recorder) -> None:
     server = make_server(recorder, max_agents=1)
     async with Socket(server).open() as line:
@@ -294,6 +307,7 @@ async def test_no_room_for_another_agent_is_said_so(recorder: Recorder) -> None:
         assert list(server.agents) == [OTHER]
 
 
+@pytest.mark.opamp("C-05")
 async def test_closing_the_server_closes_every_line(recorder: Recorder) -> None:
     server = make_server(recorder)
     async with Socket(server).open() as line:
@@ -308,6 +322,7 @@ async def test_closing_the_server_closes_every_line(recorder: Recorder) -> None:
     assert recorder.of(AgentDisconnected)[0].reason == "the server stops"
 
 
+@pytest.mark.opamp("A-01")
 async def test_an_unwelcome_upgrade_is_refused_by_status_where_the_web_server_can(
     recorder: Recorder,
 ) -> None:
@@ -320,6 +335,7 @@ async def test_an_unwelcome_upgrade_is_refused_by_status_where_the_web_server_ca
         assert (await line.got())["type"] == "websocket.close"
 
 
+@pytest.mark.opamp("I-07")
 async def test_an_agent_that_promised_to_beat_and_does_not_is_given_up(recorder: Recorder) -> None:
     server = make_server(recorder, heartbeat_s=0.02)
     beats = int(AgentCapabilities.REPORTS_STATUS | AgentCapabilities.REPORTS_HEARTBEAT)
@@ -333,6 +349,7 @@ async def test_an_agent_that_promised_to_beat_and_does_not_is_given_up(recorder:
     assert recorder.of(AgentDisconnected, UID)[0].reason.startswith("nothing heard")
 
 
+@pytest.mark.opamp("Q-16")
 async def test_a_reply_is_composed_when_its_turn_comes(recorder: Recorder) -> None:
     server, agent = make_server(recorder), Hand(UID)
     async with Socket(server).open() as line:
@@ -349,6 +366,7 @@ async def test_a_reply_is_composed_when_its_turn_comes(recorder: Recorder) -> No
         assert offered[-1].remote_config.config_hash == b"three"
 
 
+@pytest.mark.opamp("J-06")
 async def test_custom_messages_made_at_once_are_all_pushed(recorder: Recorder) -> None:
     server, agent = make_server(recorder), Hand(UID)
     async with Socket(server).open() as line:

@@ -16,6 +16,7 @@ def test_without_anything_the_platform_is_trusted_and_names_are_checked() -> Non
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
 
 
+@pytest.mark.opamp("S-03", "S-04")
 def test_given_authorities_are_trusted_alone_or_with_the_platforms() -> None:
     pem = trustme.CA().cert_pem.bytes().decode()
     assert len(make_context(TLSSettings(pem)).get_ca_certs()) == 1
@@ -23,6 +24,7 @@ def test_given_authorities_are_trusted_alone_or_with_the_platforms() -> None:
     assert len(both.get_ca_certs()) >= 1
 
 
+@pytest.mark.opamp("S-06")
 @pytest.mark.parametrize("spelling", ["1.3", "TLSv1.3", "tls1.3", " v1.3 "])
 def test_versions_are_taken_in_both_spellings(spelling: str) -> None:
     context = make_context(TLSSettings(min_version=spelling))
@@ -45,6 +47,7 @@ def test_what_cannot_be_done_is_said(tls: TLSSettings) -> None:
         make_context(tls)
 
 
+@pytest.mark.opamp("S-07")
 @pytest.mark.parametrize(
     ("iana", "openssl"),
     [
@@ -63,5 +66,6 @@ def test_cipher_suites_are_named_as_openssl_names_them(iana: str, openssl: str) 
     }
 
 
+@pytest.mark.opamp("S-05")
 def test_verification_is_off_only_where_it_is_said() -> None:
     assert make_context(TLSSettings(insecure_skip_verify=True)).verify_mode is ssl.CERT_NONE

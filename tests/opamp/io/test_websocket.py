@@ -87,6 +87,7 @@ def answer(connection: ServerConnection, **content: Any) -> None:
 # ------------------------------------------------------------------------- with our own server
 
 
+@pytest.mark.opamp("R-04")
 def test_an_agent_is_seen_offered_a_config_and_acknowledges_it() -> None:
     recorder = Recorder()
 
@@ -173,6 +174,7 @@ def test_a_handler_that_raises_does_not_end_the_conversation(
             recorder.wait_until(lambda: said(recorder, "new"), "the report")
 
 
+@pytest.mark.opamp("C-09")
 def test_a_server_that_is_killed_and_restarted_learns_everything_again() -> None:
     port = free_port()
     with Agent(f"127.0.0.1:{port}") as agent:  # there is no server yet
@@ -194,6 +196,7 @@ def test_a_server_that_is_killed_and_restarted_learns_everything_again() -> None
                 reported |= set(names.split(","))
 
 
+@pytest.mark.opamp("W-09")
 def test_a_server_that_stops_reading_and_writing_is_noticed() -> None:
     port = free_port()
     with process(port) as server, Agent(f"127.0.0.1:{port}", ping_s=0.3) as agent:
@@ -214,6 +217,7 @@ def test_a_wrong_token_is_said_in_a_sentence_and_tried_again() -> None:
         agent.saw(Connected)
 
 
+@pytest.mark.opamp("A-01")
 def test_headers_may_be_a_function_that_is_asked_on_each_dial() -> None:
     recorder, tokens = Recorder(), iter(["old", "new"])
     recorder.refuse = 401
@@ -293,6 +297,7 @@ def test_tls_is_verified() -> None:
 # ------------------------------------------------------------------------------ hostile peers
 
 
+@pytest.mark.opamp("W-01")
 def test_a_text_frame_ends_the_line_as_a_fault_of_the_peer() -> None:
     closed: list[int | None] = []
 
@@ -308,6 +313,7 @@ def test_a_text_frame_ends_the_line_as_a_fault_of_the_peer() -> None:
     assert closed[0] == 1003
 
 
+@pytest.mark.opamp("C-04")
 def test_the_agent_says_that_it_disconnects_before_it_closes_whoever_is_to_blame() -> None:
     heard: list[list[opamp_pb2.AgentToServer]] = []
 
@@ -334,6 +340,7 @@ def test_the_agent_says_that_it_disconnects_before_it_closes_whoever_is_to_blame
     assert numbers == list(range(len(numbers)))
 
 
+@pytest.mark.opamp("H-16")
 def test_a_redirect_is_not_followed() -> None:
     arrived: list[Request] = []
 
@@ -354,6 +361,7 @@ def test_a_redirect_is_not_followed() -> None:
     assert arrived[0].headers["X-Token"] == "t"
 
 
+@pytest.mark.opamp("L-04", "L-05")
 def test_a_message_over_the_limit_ends_the_line_with_1009() -> None:
     closed: list[int | None] = []
 
@@ -381,6 +389,7 @@ def test_malformed_bytes_are_told_and_the_line_goes_on() -> None:
         until(lambda: agent.client.state.server_capabilities == 3, "the next message")
 
 
+@pytest.mark.opamp("C-03", "Y-02")
 def test_an_unavailable_server_is_left_alone_for_as_long_as_it_asks() -> None:
     arrived: list[float] = []
 
@@ -400,6 +409,7 @@ def test_an_unavailable_server_is_left_alone_for_as_long_as_it_asks() -> None:
     assert arrived[1] - arrived[0] >= 1.0
 
 
+@pytest.mark.opamp("C-10")
 def test_a_peer_that_accepts_and_hangs_up_is_not_dialled_in_a_loop() -> None:
     arrived: list[float] = []
 
@@ -454,6 +464,7 @@ def test_what_listens_there_and_is_no_websocket_server_is_said_so() -> None:
         thread.join(DEADLINE_S)
 
 
+@pytest.mark.opamp("L-02")
 def test_our_server_counts_what_a_message_inflates_to() -> None:
     server = make_server(Recorder(), max_message_bytes=10_000)
     with (
@@ -503,6 +514,7 @@ def test_it_may_be_stopped_from_its_own_handler() -> None:
     assert recorder.of(AgentConnected) == [AgentConnected()]
 
 
+@pytest.mark.opamp("SEC-06")
 def test_logs_name_fields_with_a_direction_and_never_contents(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
