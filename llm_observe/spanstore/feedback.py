@@ -61,8 +61,15 @@ def explanations(span: SpanMessage, attributes: Mapping[str, Any]) -> list[str]:
 
 
 def carries(span: SpanMessage, attributes: Mapping[str, Any]) -> bool:
-    """Whether the span only carries results about another span."""
-    return len(span.links) == 1 and bool(read_scores(span, attributes))
+    """Whether the span only carries results about another span.
+
+    Also where a capture level kept the results away: an evaluator that is a child of the one span
+    it links to.
+    """
+    if len(span.links) != 1:
+        return False
+    bare = promote.kind(attributes) == "evaluator" and span.parent_span_id == span.links[0].span_id
+    return bare or bool(read_scores(span, attributes))
 
 
 _COLLECTIONS = tuple(f"{collection}." for collection in FEEDBACK)

@@ -139,7 +139,6 @@ def _row(span: SpanMessage, origin: _Origin) -> SpanRow:
     attributes = wire.attributes(span.attributes)
     shown = content_attributes(span, attributes) if span.events else attributes
     prompt, answer = content.input_messages(shown), content.output_messages(shown)
-    scores = feedback.read_scores(span, attributes)
     return SpanRow(
         trace_id=span.trace_id,
         span_id=span.span_id,
@@ -153,8 +152,8 @@ def _row(span: SpanMessage, origin: _Origin) -> SpanRow:
         payload=origin.payload(span),
         input_preview=promote.preview(prompt[-1].content if prompt else ""),
         output_preview=promote.preview(answer[0].content if answer else ""),
-        feedback=bool(scores) and len(span.links) == 1,
-        scores=scores,
+        feedback=feedback.carries(span, attributes),
+        scores=feedback.read_scores(span, attributes),
         **span_columns(span, attributes),
     )
 

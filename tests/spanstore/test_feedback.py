@@ -80,6 +80,18 @@ def test_a_link_alone_is_no_feedback() -> None:
     assert (row.feedback, row.scores) == (False, ())
 
 
+def test_a_carrier_whose_results_were_kept_away_is_still_one() -> None:
+    evaluator = {"openinference.span.kind": "EVALUATOR"}
+    (row,) = rows(linked(span(evaluator, trace=7, parent=8), 7, 8))
+    assert (row.feedback, row.scores) == (True, ())
+    for other in (
+        linked(span(evaluator, trace=7, parent=9), 7, 8),  # it evaluates as a step of its own
+        linked(span({"openinference.span.kind": "CHAIN"}, trace=7, parent=8), 7, 8),
+        span(evaluator, trace=7, parent=8),
+    ):
+        assert not rows(other)[0].feedback
+
+
 @pytest.mark.parametrize(
     "fields",
     [
