@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,11 +20,15 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 from opentelemetry.trace import NoOpTracerProvider, StatusCode
+from replicate.exceptions import ReplicateError
 
 from llm_observe.settings.model import Capture, CaptureLevel, Conventions, Settings
 from llm_observe.tracing.call import Call, Message
 from llm_observe.tracing.foreign import SCOPE, ForeignRecorder
 from llm_observe.tracing.gate import gate
+from llm_observe.tracing.instrument import install, uninstall
+from llm_observe.tracing.patch import connect
+from tests.tracing.doubles import METRICS, MODEL, PROMPT, ReplicateAPI
 
 SECRET = "the-launch-code"
 LONG_S = 30.0
@@ -338,3 +343,76 @@ def test_a_processor_that_raises_stays_inside_and_the_call_counts(
     assert here.spans
     assert here.metrics()
     assert gate.count == faults + 1
+
+
+class TestThroughTheRealClient:
+    """Every ending of a call that the app makes itself: one span, ended once."""
+
+    @pytest.fixture
+    def here(self, place: Callable[..., Place]) -> Iterator[Place]:
+        made = place()
+        connect(made.recorder)
+        install()
+        yield made
+        connect(None)
+        uninstall()
+
+    def one(self, here: Place) -> Any:
+        assert here.recorder.flush(LONG_S)
+        return dict(here.only.attributes or {})
+
+    def test_an_answer(self, here: Place) -> None:
+        ReplicateAPI().client().run(MODEL, input=PROMPT)
+        assert len(here.spans) == 1  # at once
+        assert self.one(here)["gen_ai.usage.output_tokens"] == METRICS["output_token_count"]
+
+    def test_a_stream_to_its_end_gets_its_numbers_late(self, here: Place) -> None:
+        api = ReplicateAPI()
+        before = len(api.paths("GET"))
+        text = "".join(map(str, api.client().stream(MODEL, input=PROMPT)))
+        attributes = self.one(here)
+        assert attributes["output.value"] == text
+        assert attributes["gen_ai.usage.output_tokens"] == METRICS["output_token_count"]
+        assert "llm_observe.tokens_estimated" not in attributes
+        assert len(api.paths("GET")) > before
+
+    def test_a_stream_whose_numbers_never_come(self, here: Place) -> None:
+        api = ReplicateAPI(reload_status=500)
+        list(api.client().stream(MODEL, input=PROMPT))
+        attributes = self.one(here)
+        assert attributes.get("llm_observe.tokens_estimated", True) is True
+
+    def test_a_stream_that_was_closed(self, here: Place) -> None:
+        stream: Any = ReplicateAPI().client().stream(MODEL, input=PROMPT)
+        next(stream)
+        stream.close()
+        assert self.one(here)["llm_observe.aborted"] is True
+
+    def test_a_stream_that_was_dropped(self, here: Place) -> None:
+        stream: Any = ReplicateAPI().client().stream(MODEL, input=PROMPT)
+        next(stream)
+        del stream
+        gc.collect()
+        assert self.one(here)["llm_observe.aborted"] is True
+
+    def test_a_stream_that_broke(self, here: Place) -> None:
+        stream = ReplicateAPI(stream_error_after=2).client().stream(MODEL, input=PROMPT)
+        with pytest.raises(RuntimeError):
+            list(stream)
+        assert self.one(here)["error.type"] == "RuntimeError"
+        assert here.only.status.status_code is StatusCode.ERROR
+
+    def test_a_refused_request(self, here: Place) -> None:
+        with pytest.raises(ReplicateError):
+            ReplicateAPI(create_status=401).client().run(MODEL, input=PROMPT)
+        assert self.one(here)["error.type"] == "ReplicateError"
+        assert [event.name for event in here.only.events] == ["exception"]
+
+    def test_spans_between_two_pieces_are_the_apps_own(self, here: Place) -> None:
+        tracer = here.provider.get_tracer("app")
+        for _ in ReplicateAPI().client().stream(MODEL, input=PROMPT):
+            tracer.start_span("between").end()
+        assert here.recorder.flush(LONG_S)
+        between = [span for span in here.spans if span.name == "between"]
+        assert between
+        assert all(span.parent is None for span in between)
