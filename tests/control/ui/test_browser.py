@@ -60,6 +60,15 @@ class Live:
         self._loop.call_soon_threadsafe(self.here.service.traces_changed)
         return trace
 
+    def judge(self, trace: str, **values: Any) -> None:
+        """A score arrives."""
+
+        async def arrive() -> None:
+            await asyncio.to_thread(self.here.store_score, trace, **values)
+
+        self.do(arrive())
+        self._loop.call_soon_threadsafe(self.here.service.traces_changed)
+
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
             runner.run(self._serve())
@@ -231,6 +240,22 @@ def test_new_calls_appear_without_reload_and_charts_are_drawn(live: Live, page: 
     expect(page.get_by_text("A brand new question")).to_be_visible()
     expect(page.locator(f"tr.is-new[data-trace='{trace}']")).to_be_visible()
     expect(page.locator("#announcer")).to_have_text("1 new call")
+
+
+def test_a_score_that_arrives_later_is_shown_without_reload(live: Live, page: Page) -> None:
+    trace = live.call("A question", nested=True)
+    page.goto(f"/traces/{trace}")
+    page.locator(".wf-row", has_text="answer the user").click()
+    expect(page.get_by_role("heading", name="answer the user", level=2)).to_be_visible()
+    page.locator("#attributes summary").click()
+    live.judge(trace, score=0, label="thumb down", explanation="It says nothing of the sky.")
+    expect(page.locator("#waterfall .score")).to_have_text("helpful 0")
+    expect(page.locator("#scores")).to_contain_text("It says nothing of the sky.")
+    expect(page.locator("#attributes")).to_have_attribute("open", "")
+    live.judge(trace, score=1, late_s=9)
+    expect(page.locator("#waterfall .score")).to_have_text("helpful 1")
+    page.locator(".wf-row", has_text="replicate.run").click()
+    expect(page.get_by_role("heading", name="replicate.run", level=2)).to_be_visible()
 
 
 def test_an_older_page_is_not_moved_but_told_of(live: Live, page: Page) -> None:
