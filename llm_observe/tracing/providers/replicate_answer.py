@@ -17,8 +17,12 @@ from llm_observe.tracing.snapshots import snapshot
 
 TERMINAL = frozenset({"succeeded", "failed", "canceled"})
 _HIDDEN = "hidden"  # the version of Replicate's official models
+HIDDEN = "hidden"
+"""What a model that Replicate runs itself says of its version."""
 LOGS_TAIL = 4096
 """Characters of a failed prediction's logs that are kept: the end says why."""
+
+_FILES = ("FileOutput", "AsyncFileOutput")
 
 
 class Handle:
@@ -118,7 +122,9 @@ def read_prediction(call: Call, handle: Handle, prediction: Mapping[str, Any]) -
     call.queue_ms = _between_ms(prediction, "created_at", "started_at", call.queue_ms)
     call.response_model = str(prediction.get("model") or call.response_model)
     if prediction.get("version") != _HIDDEN:
-        call.model_version = str(prediction.get("version") or call.model_version)
+        version = str(prediction.get("version") or "")
+    if version != HIDDEN:
+        call.model_version = version or call.model_version
     if handle.status == "failed":
         _failed(call, prediction)
 
@@ -152,7 +158,7 @@ def finish_reason(call: Call, handle: Handle) -> str:
 
 
 def _is_file(item: Any) -> bool:
-    return type(item).__name__ == "FileOutput" and isinstance(getattr(item, "url", None), str)
+    return type(item).__name__ in _FILES and isinstance(getattr(item, "url", None), str)
 
 
 def _short_uri(uri: str) -> str:

@@ -191,6 +191,22 @@ def test_a_prediction_without_numbers_is_counted_by_its_pieces() -> None:
     assert (call.output_tokens, call.tokens_estimated) == (3, True)
 
 
+def test_a_hidden_version_is_none() -> None:
+    call = begun("run", CLIENT, f"{MODEL}:v1", input=INPUT)
+    PROVIDER.part(call, prediction(version="hidden"))
+    assert ended(call).model_version == "v1"
+
+
+class AsyncFileOutput:
+    url = "https://files.example.com/1.png"
+
+
+def test_files_of_the_asynchronous_client_are_files() -> None:
+    call = begun("async_run", CLIENT, MODEL, input=INPUT)
+    PROVIDER.result(call, [AsyncFileOutput()])
+    assert ended(call).output == [Message("assistant", "", (AsyncFileOutput.url,))]
+
+
 def test_every_surface_has_its_asynchronous_twin() -> None:
     kinds = Counter[str](target.kind for target in PROVIDER.targets)
     plain = {kind: n for kind, n in kinds.items() if not kind.startswith("async_")}
