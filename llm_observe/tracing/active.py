@@ -16,7 +16,7 @@ from opentelemetry.context import (
     get_current,
     set_value,
 )
-from opentelemetry.trace import Span, TracerProvider, set_span_in_context
+from opentelemetry.trace import Span, SpanContext, TracerProvider, set_span_in_context
 
 from llm_observe.conventions import CONTEXT_ATTRIBUTES, CONTEXT_FIELDS
 from llm_observe.tracing import inflight
@@ -27,6 +27,15 @@ from llm_observe.tracing.providers.base import Provider
 from llm_observe.tracing.streams import proxy, within
 
 _ACTIVE_KEY = create_key("llm-observe-call")
+STEP_KEY = create_key("llm-observe-step")
+"""Where the context holds the innermost step of the app (`Step`)."""
+
+
+class Step(Protocol):
+    """A step of the app, around a call."""
+
+    def called(self, span: SpanContext) -> None:
+        """A call began inside. Any thread."""
 
 
 class Recorder(Protocol):
@@ -101,6 +110,9 @@ class Active:
         self._nameless = not call.request_model  # the server knows the model by its version
         there = span.get_span_context().is_valid  # an invalid span would hide the caller's
         inside = set_span_in_context(span, base) if there else base
+        if there and STEP_KEY in base:
+            step: Step = base[STEP_KEY]  # type: ignore[assignment]  # whoever sets it keeps the protocol
+            step.called(span.get_span_context())
         self.context = set_value(_ACTIVE_KEY, self, inside)
         inflight.began(self)
 

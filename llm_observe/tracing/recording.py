@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
-from opentelemetry.context import create_key, get_value
+from opentelemetry.context import get_value
 
 from llm_observe.tracing import kinds
+from llm_observe.tracing.active import STEP_KEY
 from llm_observe.tracing.references import reference
 from llm_observe.tracing.stepping import Handle
-
-STEP_KEY = create_key("llm-observe-step")
-"""Where the OpenTelemetry context holds the handle of the innermost step."""
 
 
 class Recording:
@@ -29,6 +27,15 @@ class Recording:
         """
         handle = self._handle()
         return reference(handle.span.get_span_context()) if handle else ""
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        """References of the model calls that began inside, oldest first, at most the newest 1,000.
+
+        Of clients that are observed; for `llm_observe.score` on a call itself.
+        """
+        handle = self._handle()
+        return tuple(reference(span) for span in tuple(handle.calls)) if handle else ()
 
     @property
     def input(self) -> Any:

@@ -7,19 +7,22 @@ it what the level of the moment of its end allows.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from opentelemetry import trace as otel
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, Status, StatusCode, Tracer, TracerProvider
+from opentelemetry.trace import Link, Span, SpanContext, Status, StatusCode, Tracer, TracerProvider
 
+from llm_observe.tracing.active import STEP_KEY, connected
 from llm_observe.tracing.gate import gate
-from llm_observe.tracing.patch import connected
 
 SCOPE = "llm_observe"
 """Instrumentation scope of steps and scores."""
 ABORTED = "llm_observe.aborted"
+MAX_CALLS = 1000
+"""Calls inside one step that it remembers, the newest."""
 
 Attributes = Mapping[str, Any]
 
@@ -37,12 +40,24 @@ class StepRecorder(Protocol):
 
 
 class Handle:
-    """The span of a step under way, and the step's kind."""
+    """The span of a step under way, its kind, and the calls made inside.
 
-    __slots__ = ("kind", "span")
+    Stands in the context as the step around a call (`active.Step`).
+    """
 
-    def __init__(self, span: Span, kind: str) -> None:
+    __slots__ = ("_outer", "calls", "kind", "span")
+
+    def __init__(self, span: Span, kind: str, outer: object = None) -> None:
         self.span, self.kind = span, kind
+        self.calls: deque[SpanContext] = deque(maxlen=MAX_CALLS)
+        self._outer = outer if isinstance(outer, Handle) else None
+
+    def called(self, span: SpanContext) -> None:
+        """A call began inside this step, and so inside those around it."""
+        step: Handle | None = self
+        while step is not None:
+            step.calls.append(span)
+            step = step._outer
 
     def write(self, attributes: Callable[[], Attributes]) -> None:
         """Say more; it is only made where the span records."""
@@ -73,8 +88,8 @@ class _LateHandle(Handle):
 
     __slots__ = ("_recorder", "_said")
 
-    def __init__(self, span: Span, kind: str, recorder: StepRecorder) -> None:
-        super().__init__(span, kind)
+    def __init__(self, span: Span, kind: str, outer: object, recorder: StepRecorder) -> None:
+        super().__init__(span, kind, outer)
         self._recorder = recorder
         self._said: dict[str, Any] = {}
 
@@ -100,12 +115,12 @@ def begin(
     recorder: Any = connected()
     if hasattr(recorder, "start_step"):
         span = recorder.start_step(name, context, attributes, links)
-        late = _LateHandle(span, kind, recorder)
+        late = _LateHandle(span, kind, context.get(STEP_KEY), recorder)
         late.write(lambda: attributes)
         return late
     provider = recorder.tracer_provider if recorder else otel.get_tracer_provider()
     span = _tracer_of(provider).start_span(name, context, attributes=dict(attributes), links=links)
-    return Handle(span, kind)
+    return Handle(span, kind, context.get(STEP_KEY))
 
 
 _newest: tuple[TracerProvider, Tracer] | None = None

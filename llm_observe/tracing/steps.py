@@ -14,11 +14,11 @@ from opentelemetry import trace as otel
 from opentelemetry.context import Context, get_current, set_value
 
 from llm_observe.tracing import kinds
+from llm_observe.tracing.active import STEP_KEY, suppressed
 from llm_observe.tracing.arguments import Arguments, function_name
 from llm_observe.tracing.blocks import Block, Function, Stay, decorated
 from llm_observe.tracing.gate import gate
-from llm_observe.tracing.patch import suppressed
-from llm_observe.tracing.recording import STEP_KEY, Recording
+from llm_observe.tracing.recording import Recording
 from llm_observe.tracing.stepping import Handle, begin
 from llm_observe.tracing.yielded import Yielded
 

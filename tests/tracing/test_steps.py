@@ -13,12 +13,13 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import StatusCode
 
 from llm_observe.settings.model import CaptureLevel
+from llm_observe.tracing import instrument
 from llm_observe.tracing.context import context
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.recording import current_step
 from llm_observe.tracing.scrubbing import scrub
 from llm_observe.tracing.steps import trace
-from tests.tracing.doubles import KeepingRecorder
+from tests.tracing.doubles import MODEL, PROMPT, KeepingRecorder, ReplicateAPI
 from tests.tracing.recorder import attributes, recording
 
 
@@ -105,6 +106,25 @@ def test_the_reference_of_a_step_outlives_it(recorder: KeepingRecorder) -> None:
     (span,) = recorder.spans
     expected = f"00-{span.context.trace_id:032x}-{span.context.span_id:016x}-01"
     assert during == step.reference == expected
+
+
+def test_a_step_knows_the_calls_inside_it(recorder: KeepingRecorder) -> None:
+    instrument.install()
+    client = ReplicateAPI().client()
+    with trace("outer") as outer:
+        client.run(MODEL, input=PROMPT)
+        with trace("inner") as inner:
+            list(client.stream(MODEL, input=PROMPT))
+        with trace("idle") as idle:
+            pass
+    client.run(MODEL, input=PROMPT)
+    instrument.uninstall()
+    ids = [
+        f"{span.context.span_id:016x}" for span in recorder.spans if span.name.startswith("chat")
+    ]
+    assert [call.split("-")[2] for call in outer.calls] == ids[:2]
+    assert inner.calls == outer.calls[1:]
+    assert idle.calls == current_step().calls == ()
 
 
 def test_a_step_that_ended_takes_nothing_more(recorder: KeepingRecorder) -> None:
