@@ -24,6 +24,7 @@ from llm_observe.settings.layers import Resolved
 from llm_observe.settings.schema import schema_hash
 from llm_observe.tracing.instrument import InstrumentorInfo
 
+_SAMPLING = "sampling"
 SOURCES = f"{ENTRY}.sources"
 """Name of the effective-config entry that says which layer each value came from."""
 
@@ -37,14 +38,21 @@ def description(resource: Resource) -> AgentDescription:
     )
 
 
-def effective_config(resolved: Resolved) -> dict[str, ConfigFile]:
-    """Every key in force, and where each came from. Headers are references, never secrets."""
+def effective_config(resolved: Resolved, *, samples: bool = True) -> dict[str, ConfigFile]:
+    """Every key in force, and where each came from. Headers are references, never secrets.
+
+    ``samples`` False: a tracer provider that is not ours does, and nothing of ours is in force.
+    """
+    document = {
+        name: part for name, part in resolved.document.items() if samples or name != _SAMPLING
+    }
     sources = {
         path: {"layer": str(source.layer), "since": source.since}
         for path, source in resolved.sources.items()
+        if samples or not path.startswith(f"{_SAMPLING}.")
     }
     return {
-        ENTRY: ConfigFile(_json(resolved.document), _JSON),
+        ENTRY: ConfigFile(_json(document), _JSON),
         SOURCES: ConfigFile(_json(sources), _JSON),
     }
 

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from opentelemetry.sdk.resources import Resource
 
-from llm_observe.agent import reports, standing
+from llm_observe.agent import doors, reports, standing
 from llm_observe.agent.health import Watch
 from llm_observe.agent.lastgood import RemoteState
 from llm_observe.agent.link import MakeLink, dialling
@@ -31,7 +31,7 @@ from llm_observe.agent.offers import (
 from llm_observe.agent.options import Options
 from llm_observe.agent.standing import Standing, config_hash
 from llm_observe.errors import Problem, SettingsError
-from llm_observe.opamp import ConfigState, ConfigStatus, events
+from llm_observe.opamp import ConfigFile, ConfigState, ConfigStatus, events
 from llm_observe.settings.layers import Resolved
 from llm_observe.settings.model import Settings
 from llm_observe.tracing import instrument
@@ -104,10 +104,14 @@ class Runtime:
         """Hand the whole truth to the client; it is sent when a line stands."""
         self._link.report(
             description=reports.description(self.standing.resource),
-            effective_config=reports.effective_config(self.standing.resolved),
+            effective_config=self._effective(),
             config_status=reports.config_status(self.standing.remote),
         )
         self._look()
+
+    def _effective(self) -> dict[str, ConfigFile]:
+        samples = doors.PROVIDER not in self.standing.resource.attributes
+        return reports.effective_config(self.standing.resolved, samples=samples)
 
     def stop(self, timeout_s: float = 2.0) -> None:
         """Say goodbye and end the thread, within ``timeout_s`` seconds."""
@@ -247,7 +251,7 @@ class Runtime:
         self.standing = replace(self.standing, remote=state, resolved=resolved)
         self.standing.lastgood.save(state)
         self._link.report(
-            effective_config=reports.effective_config(resolved),
+            effective_config=self._effective(),
             config_status=reports.config_status(state),
         )
 

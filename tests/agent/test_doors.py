@@ -235,3 +235,6 @@ def test_what_cannot_be_enforced_is_refused_by_name(
     assert next(iter(change)).rpartition(".")[0] in said
     status = program.ask("status")
     assert "opentelemetry.sdk.trace.TracerProvider" in status
+    keys = {item["path"]: item["effective"] for item in program.agent["keys"]}
+    assert keys["capture.level"] == "metadata"
+    assert keys.get("sampling.ratio") is None  # nobody here knows it
