@@ -22,28 +22,27 @@ import hmac
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from llm_observe.testing import requests, streams
+from llm_observe.testing import requests
 from llm_observe.testing.browsing import Browsing, Endpoint
 from llm_observe.testing.catalogue import LLAMA_MODELS, Catalogue, input_problems
 from llm_observe.testing.engines import Engine
+from llm_observe.testing.existing import Existing
 from llm_observe.testing.faults import NO_FAULT, Fault
 from llm_observe.testing.predictions import Prediction, Predictions, Runner
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
-_PAGE = 100
 
 
 def new_prediction_id() -> str:
@@ -139,17 +138,18 @@ class FakeReplicate:
 
     def _starlette(self) -> Starlette:
         model, deployment = "/v1/models/{owner}/{name}", "/v1/deployments/{owner}/{name}"
+        made = Existing(
+            self.predictions, self._runner, self.limits.keep_alive_s, self._cancel_on_disconnect
+        )
         table: list[tuple[str, str, Endpoint]] = [
             ("GET", "/healthz", self._health),
-            ("GET", "/v1/streams/{id}", self._stream),
-            ("GET", "/v1/predictions", self._guarded(self._list)),
-            ("GET", "/v1/predictions/{id}", self._guarded(self._get)),
-            ("POST", "/v1/predictions/{id}/cancel", self._guarded(self._cancel)),
+            ("GET", "/v1/streams/{id}", made.stream),
             ("POST", "/v1/predictions", self._guarded(self._create_by_version)),
             ("POST", f"{model}/predictions", self._guarded(self._create_by_model)),
             ("POST", f"{deployment}/predictions", self._guarded(self._create_by_deployment)),
         ]
-        for method, path, answer in Browsing(self._catalogue).routes(model, deployment):
+        browsing = Browsing(self._catalogue).routes(model, deployment)
+        for method, path, answer in (*made.routes(), *browsing):
             table.append((method, path, self._guarded(answer)))
         return Starlette(
             routes=[Route(path, answer, methods=[method]) for method, path, answer in table],
@@ -265,55 +265,6 @@ class FakeReplicate:
         finally:
             done.cancel()
             gone.cancel()
-
-    async def _get(self, request: Request) -> Response:
-        prediction = self._prediction(request)
-        await asyncio.sleep(prediction.fault.get_delay_s)
-        if prediction.fault.get_status is not None:
-            raise requests.Problem(prediction.fault.get_status, prediction.fault.detail)
-        return JSONResponse(prediction.json(requests.base_url(request)))
-
-    async def _list(self, request: Request) -> Response:
-        """Newest first, a hundred a page; the cursor is the last id of the page before."""
-        base, cursor = requests.base_url(request), request.query_params.get("cursor")
-        known = iter(self.predictions)
-        if cursor is not None and all(each.id != cursor for each in known):
-            raise requests.not_found()
-        page = list(islice(known, _PAGE))
-        more = next(known, None) is not None
-        following = f"{base}/v1/predictions?cursor={page[-1].id}" if more else None
-        shown = [prediction.json(base) for prediction in page]
-        return JSONResponse({"previous": None, "next": following, "results": shown})
-
-    async def _cancel(self, request: Request) -> Response:
-        prediction = self._prediction(request)
-        self._runner.cancel(prediction)
-        return JSONResponse(prediction.json(requests.base_url(request)))
-
-    def _prediction(self, request: Request) -> Prediction:
-        prediction = self.predictions.get(request.path_params["id"])
-        if prediction is None:
-            raise requests.not_found()
-        return prediction
-
-    async def _stream(self, request: Request) -> Response:
-        """The stream's address is the permission: it holds the prediction's random id."""
-        prediction = self._prediction(request)
-        if prediction.fault.stream_status is not None:
-            raise requests.Problem(prediction.fault.stream_status, prediction.fault.detail)
-        events = self._events(prediction)
-        headers = {"Cache-Control": "no-store"}
-        return StreamingResponse(events, media_type="text/event-stream", headers=headers)
-
-    async def _events(self, prediction: Prediction) -> AsyncGenerator[str]:
-        prediction.readers += 1
-        try:
-            async for event in streams.events(prediction, self.limits.keep_alive_s):
-                yield event
-        finally:
-            prediction.readers -= 1
-            if self._cancel_on_disconnect and not prediction.readers:
-                self._runner.cancel(prediction)
 
 
 def _created(request: Request, prediction: Prediction, *, held: bool) -> dict[str, Any]:
