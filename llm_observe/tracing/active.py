@@ -23,10 +23,11 @@ from llm_observe.tracing import inflight
 from llm_observe.tracing.async_streams import async_proxy
 from llm_observe.tracing.call import Call
 from llm_observe.tracing.gate import gate
-from llm_observe.tracing.providers.base import Provider
+from llm_observe.tracing.providers.base import Provider, Request
 from llm_observe.tracing.streams import proxy, within
 
-_ACTIVE_KEY = create_key("llm-observe-call")
+ACTIVE_KEY = create_key("llm-observe-call")
+"""Where the context holds the call whose library code runs."""
 STEP_KEY = create_key("llm-observe-step")
 """Where the context holds the innermost step of the app (`Step`)."""
 
@@ -113,7 +114,7 @@ class Active:
         if there and STEP_KEY in base:
             step: Step = base[STEP_KEY]  # type: ignore[assignment]  # whoever sets it keeps the protocol
             step.called(span.get_span_context())
-        self.context = set_value(_ACTIVE_KEY, self, inside)
+        self.context = set_value(ACTIVE_KEY, self, inside)
         inflight.began(self)
 
     # -- how it goes --------------------------------------------------------------------------
@@ -126,8 +127,10 @@ class Active:
             with gate:
                 self.streams()
                 return make(value, call=self)
-        with gate:
+        try:
             self.provider.result(self.call, value)
+        except Exception as error:  # noqa: BLE001  # as `with gate`, at no cost where nothing is raised
+            gate.caught(error)
         self.finish()
         return value
 
@@ -143,9 +146,11 @@ class Active:
 
     def part(self, value: Any) -> None:
         """The library made an object for this call."""
-        with gate:
+        try:
             if self.running:
                 self.provider.part(self.call, value)
+        except Exception as error:  # noqa: BLE001  # as `with gate`, at no cost where nothing is raised
+            gate.caught(error)
 
     def stays(self, value: Any, over: bool = False) -> None:
         """The app goes on by itself with an object of the library, unless the answer is there."""
@@ -215,30 +220,32 @@ class Active:
         if not inflight.ended(self):
             return
         self.take, call = _ignore, self.call
-        with gate:
+        try:
             self.provider.end(call)
+        except Exception as error:  # noqa: BLE001  # as `with gate`, at no cost where nothing is raised
+            gate.caught(error)
         call.inner = None
         if call.end_ns is None:
             call.end_ns = call.now()
-        with gate:
+        try:
             if self._nameless:
                 self._span.update_name(call.name)
             self._recorder.finish(self._span, call)
+        except Exception as error:  # noqa: BLE001  # as `with gate`, at no cost where nothing is raised
+            gate.caught(error)
 
 
-def active_in(context: Context) -> Active | None:
-    """The call whose library code runs in this context."""
-    found = context.get(_ACTIVE_KEY)
-    return found if isinstance(found, Active) else None
-
-
-def begin(provider: Provider, base: Context, make: Callable[[], Call]) -> Active | None:
+def begin(
+    provider: Provider, base: Context, request: Request, instance: Any, args: Any, kwargs: Any
+) -> Active | None:
     """Begin a call that was made in this context; None if there is no recorder, or a fault."""
     recorder = _recorder
-    with gate:
+    try:
         if recorder is not None:
             inflight.sweep()
-            return Active(provider, recorder, make(), base)
+            return Active(provider, recorder, request(instance, args, kwargs), base)
+    except Exception as error:  # noqa: BLE001  # as `with gate`, at no cost where nothing is raised
+        gate.caught(error)
     return None
 
 

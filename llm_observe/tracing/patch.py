@@ -21,19 +21,18 @@ from opentelemetry.context import Context, get_current
 
 from llm_observe.tracing import inflight
 from llm_observe.tracing.active import (
+    ACTIVE_KEY,
     Active,
     Recorder,
-    active_in,
     begin,
     connect,
     connected,
     suppressed,
 )
 from llm_observe.tracing.async_streams import Awaited, async_proxy
-from llm_observe.tracing.call import Call
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.providers.base import Kind, Provider, Target
-from llm_observe.tracing.streams import Ending, proxy, within
+from llm_observe.tracing.streams import Ending, enter, leave, proxy
 
 __all__ = ["Patch", "Recorder", "connect", "connected", "suppressed"]
 
@@ -117,7 +116,10 @@ class Patch:
     def __init__(self, provider: Provider, target: Target) -> None:
         self.on = True
         self._provider, self._target = provider, target
+        self._request: Any = target.request
         role, self._drive = _KINDS[target.kind]
+        if role in ("begins", "opens") and target.request is None:
+            raise TypeError(f"{target.name} begins a call and has no request")
         self._prepare: Callable[[Any, Args, Kwargs], Start | None] = getattr(self, role)
 
     def __call__(
@@ -140,7 +142,7 @@ class Patch:
         if connected() is None or suppressed(context) or self._around(context) is not None:
             return None
         start = _stream if self._target.kind in ("lazy", "async_lazy") else begin
-        return partial(start, self._provider, context, self._request(instance, args, kwargs))
+        return partial(start, self._provider, context, self._request, instance, args, kwargs)
 
     def opens(self, instance: Any, args: Args, kwargs: Kwargs) -> Start | None:
         """A call that the app goes on with, or a part of the call around it."""
@@ -150,7 +152,7 @@ class Patch:
         around = self._around(context)
         if around is not None:
             return partial(Inside, around)
-        return partial(self._open, context, self._request(instance, args, kwargs))
+        return partial(_open, self._provider, context, self._request, instance, args, kwargs)
 
     def follows(self, instance: Any, args: Args, kwargs: Kwargs) -> Start | None:
         """A step of an opened call, or of the call around it."""
@@ -169,19 +171,11 @@ class Patch:
         return None if call is None else partial(_resume, call, instance)
 
     def _around(self, context: Context) -> Active | None:
-        around = active_in(context)
-        ours = around is not None and around.provider is self._provider and around.running
-        return around if ours else None
-
-    def _request(self, instance: Any, args: Args, kwargs: Kwargs) -> Callable[[], Call]:
-        request = self._target.request
-        if request is None:
-            raise TypeError(f"{self._target.name} begins a call and has no request")
-        return partial(request, instance, args, kwargs)
-
-    def _open(self, context: Context, make: Callable[[], Call]) -> Opening | None:
-        call = begin(self._provider, context, make)
-        return None if call is None else Opening(call)
+        around: Any = context.get(ACTIVE_KEY)
+        if around is None or around.provider is not self._provider or not around.running:
+            return None
+        call: Active = around
+        return call
 
     def _followed(self, instance: Any, args: Args, kwargs: Kwargs) -> Active | None:
         if not inflight.any_open() or self._around(get_current()) is not None:
@@ -194,8 +188,13 @@ class Patch:
         return call if isinstance(call, Active) else None
 
 
-def _stream(provider: Provider, context: Context, make: Callable[[], Call]) -> Active | None:
-    call = begin(provider, context, make)
+def _open(*request: Any) -> Opening | None:
+    call = begin(*request)
+    return None if call is None else Opening(call)
+
+
+def _stream(*request: Any) -> Active | None:
+    call = begin(*request)
     if call is not None:
         with gate:
             call.reads()
@@ -215,15 +214,18 @@ def _resume(call: Active, instance: Any) -> Active | None:
 
 
 def _plain(start: Start | None, function: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
-    steps: Ending | None = start() if start is not None else None
-    if steps is None:
+    ending: Ending | None = start() if start is not None else None
+    if ending is None:
         return function(*args, **kwargs)
+    token = None if ending.context is None else enter(ending.context)
     try:
-        value = within(steps.context, function, *args, **kwargs)
+        value = function(*args, **kwargs)
     except BaseException as error:
-        steps.fail(error)
+        leave(token)
+        ending.fail(error)
         raise
-    return steps.returned(value)
+    leave(token)
+    return ending.returned(value)
 
 
 def _coroutine(

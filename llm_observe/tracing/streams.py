@@ -65,8 +65,10 @@ if isinstance(_variable, ContextVar):
     enter, _reset = _variable.set, _variable.reset
 
 
-def leave(token: Token[Context]) -> None:
-    """Put back what was current before `enter`."""
+def leave(token: Token[Context] | None) -> None:
+    """Put back what was current before `enter`; None: nothing was entered."""
+    if token is None:
+        return
     try:
         _reset(token)
     except ValueError:  # the library's code went on in another context, where nothing was changed

@@ -180,7 +180,10 @@ def test_kinds_fit_the_functions() -> None:
 
 class Newer(Replicate):
     majors = (2,)
-    targets = (Target("replicate.stream", "stream", "lazy"), Target("gone", "x", "call"))
+    targets = (
+        Target("replicate.stream", "stream", "lazy", Replicate.targets[0].request),
+        Target("gone", "x", "call", Replicate.targets[0].request),
+    )
 
 
 def both(monkeypatch: pytest.MonkeyPatch, version: str, newer: type = Newer) -> None:

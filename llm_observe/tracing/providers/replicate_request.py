@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
-from weakref import WeakKeyDictionary
 
 from llm_observe.tracing.call import Call, Message
 from llm_observe.tracing.snapshots import FIXED, snapshot
@@ -114,7 +113,9 @@ def inputs(given: Mapping[str, Any]) -> tuple[list[Message], dict[str, Any], dic
     return messages + _turns(given.get("messages")), parameters, content
 
 
-_servers: WeakKeyDictionary[Any, tuple[object, tuple[str, int | None]]] = WeakKeyDictionary()
+_MOST_SERVERS = 256
+_servers: dict[int, tuple[object, tuple[str, int | None]]] = {}
+"""By the address of a client's URL object, which is kept so that the address stays its own."""
 
 
 def server_of(client: Any) -> tuple[str, int | None]:
@@ -123,12 +124,14 @@ def server_of(client: Any) -> tuple[str, int | None]:
         client, "_Client__async_client", None
     )
     url = getattr(client, "_base_url", None) if made is None else made.base_url
-    known = _servers.get(client)
-    if known is not None and known[0] is url and url is not None:
-        return known[1]
-    text = str(url or os.environ.get("REPLICATE_BASE_URL") or DEFAULT_SERVER)
-    _servers[client] = url, host_and_port(text)
-    return _servers[client][1]
+    if url is None:
+        return host_and_port(os.environ.get("REPLICATE_BASE_URL") or DEFAULT_SERVER)
+    known = _servers.get(id(url))
+    if known is None:
+        if len(_servers) >= _MOST_SERVERS:
+            _servers.clear()
+        known = _servers[id(url)] = url, host_and_port(str(url))
+    return known[1]
 
 
 @lru_cache(maxsize=64)
