@@ -17,7 +17,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -147,6 +147,17 @@ class Program:
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
 
+    def ask(self, word: str) -> Any:
+        """One line in, one line out."""
+        self.tell(word)
+        return self.json()
+
+    def finish(self) -> int:
+        """End of its input; how it ended."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        return self.end()
+
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
@@ -212,7 +223,12 @@ class World:
         for program in self._programs:
             if program.process.poll() is None:
                 program.process.kill()
-            program.process.communicate()
+            program.end()
+            process = program.process
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                assert pipe is not None
+                with suppress(BrokenPipeError):
+                    pipe.close()
 
     # -- what came of it ----------------------------------------------------------------------
 
