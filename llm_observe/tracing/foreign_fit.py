@@ -49,10 +49,9 @@ def room_on(span: Span, attributes: Attributes) -> int | None:
 
 def fitted(attributes: Attributes, room: int | None) -> dict[str, Any]:
     """The most important attributes, at most ``room``; the most important ones come last."""
-    if room is None or len(attributes) <= room:
-        kept: Iterable[str] = sorted(attributes, key=_rank)
-    else:
-        kept = _chosen(attributes, room)
+    if room is not None and len(attributes) <= room:
+        return dict(attributes)  # nothing is pushed out, and the order does not matter
+    kept = sorted(attributes, key=_rank) if room is None else _chosen(attributes, room)
     return {key: attributes[key] for key in reversed([*kept])}
 
 
