@@ -53,7 +53,7 @@ def start(world: World) -> Iterator[Start]:
         program = world.run(*words, **environ)
         client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False)
         clients.append(client)
-        eventually(lambda: _listens(port) or program.process.poll() is not None, "it listens")
+        eventually(lambda: listens(port) or program.process.poll() is not None, "it listens")
         return Server(program, client)
 
     yield start
@@ -61,7 +61,7 @@ def start(world: World) -> Iterator[Start]:
         client.close()
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
