@@ -19,7 +19,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from opentelemetry import trace
@@ -156,13 +156,15 @@ class ForeignRecorder:
         )
 
     def end_step(self, span: Span, said: Mapping[str, Any], error: BaseException | None) -> None:
-        """End it, with what the level of this moment allows (`stepping.StepRecorder`)."""
-        token = object()
-        self._busy[token] = None  # before the level is read: `settled` must see it
-        try:
-            foreign_steps.end(span, said, error, self.settings, self.config_hash)
-        finally:
-            self._busy.pop(token, None)
+        """End it, with what the level of this moment allows (`stepping.StepRecorder`).
+
+        A step that was dropped may be found by the garbage collector: it is ended by the worker.
+        """
+        end = partial(self._end_step, span, said, error)
+        if self._over or error is None or isinstance(error, Exception):
+            end()
+        else:
+            self._intake.put(Entry(end))  # type: ignore[arg-type]  # `_Ender` calls it
 
     # -- on other threads ---------------------------------------------------------------------
 
@@ -187,7 +189,8 @@ class ForeignRecorder:
     def flush(self, timeout_s: float) -> bool:
         """End all spans of calls that are over, and have the provider send them."""
         deadline = time.monotonic() + timeout_s
-        return self.settled(deadline) and self.drained(deadline)
+        can = hasattr(self.tracer_provider, "force_flush")  # else there is nobody to ask
+        return self.settled(deadline) and (self.drained(deadline) or not can)
 
     def shutdown(self, timeout_s: float = 2.0) -> None:
         """End what is over, and record nothing more. The provider goes on; it is not ours."""
@@ -240,6 +243,14 @@ class ForeignRecorder:
         finally:
             self._busy.pop(token, None)
 
+    def _end_step(self, span: Span, said: Mapping[str, Any], error: BaseException | None) -> None:
+        token = object()
+        self._busy[token] = None  # as above
+        try:
+            foreign_steps.end(span, said, error, self.settings, self.config_hash)
+        finally:
+            self._busy.pop(token, None)
+
     def _write(self, span: Span, call: Call) -> None:
         call.settle()
         if span.is_recording():
@@ -260,8 +271,11 @@ class _Ender:
         """Nothing has to be ready."""
 
     def offer(self, entry: Entry) -> None:
-        """A call is over, and as complete as it will be."""
+        """A call is over, and as complete as it will be; or a step is to be ended."""
         span, call = entry.span, entry.call
+        if isinstance(span, partial):
+            span()
+            return
         if not isinstance(span, Span) or call is None:
             return
         if span.is_recording():
@@ -303,6 +317,9 @@ def _in_time(function: Callable[[], object], timeout_s: float) -> bool:
     thread = threading.Thread(
         target=lambda: answers.append(function()), name="llm-observe-drain", daemon=True
     )
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:  # the interpreter is ending: the provider's own end is near
+        return False
     thread.join(max(0.0, timeout_s))
     return bool(answers and answers[0])

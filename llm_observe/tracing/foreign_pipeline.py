@@ -133,9 +133,13 @@ class ForeignPipeline:
         return self._own.flush(max(0.0, deadline - time.monotonic())) and sent
 
     def shutdown(self, timeout_s: float = 2.0) -> None:
-        """End our part; the provider goes on."""
+        """End our part; the provider goes on. It sends what it has of our calls, if it can.
+
+        At the end of a process nobody else may ask it to: a signal runs no `atexit`.
+        """
         deadline = time.monotonic() + timeout_s
-        self._recorder.shutdown(timeout_s / 2)
+        self._recorder.shutdown(timeout_s / 4)
+        self._recorder.drained(time.monotonic() + timeout_s / 4)
         self._own.shutdown(max(0.0, deadline - time.monotonic()))
 
     def begin_again(self, resource: Resource, settings: Settings, config_hash: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -123,10 +124,10 @@ trace.set_tracer_provider(provider)
 import llm_observe
 handle = llm_observe.observe("shop")
 for line in sys.stdin:
-    if line == "call\\n":
+    if line.startswith("call"):
         with trace.get_tracer("app").start_as_current_span("request"):
             list(replicate.stream("{MODEL}", input={{"prompt": "{SECRET}"}}))
-        print(json.dumps(handle.flush(30.0)), flush=True)
+        print(json.dumps(line != "call\\n" or handle.flush(30.0)), flush=True)
     else:
         print(json.dumps(str(handle.status())), flush=True)
 """
@@ -213,6 +214,15 @@ def test_the_capture_level_is_followed_and_acknowledged(shop: tuple[OTLPSink, Sh
     program.ask("call")
     assert len(sink.spans()) == 2
     assert not sink.holds(SECRET)
+
+
+def test_a_signal_loses_no_call(shop: tuple[OTLPSink, Shop]) -> None:
+    sink, program = shop
+    assert program.ask("call and no flush") is True
+    assert not sink.spans()
+    program.program.send_signal(signal.SIGTERM)
+    assert program.program.wait(LONG_S) == -signal.SIGTERM
+    assert sorted(span.name for span in sink.spans()) == [f"chat {MODEL}", "request"]
 
 
 @pytest.mark.parametrize(

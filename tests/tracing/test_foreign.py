@@ -28,6 +28,7 @@ from llm_observe.tracing.foreign import SCOPE, ForeignRecorder
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.instrument import install, uninstall
 from llm_observe.tracing.patch import connect
+from llm_observe.tracing.steps import trace
 from tests.tracing.doubles import METRICS, MODEL, PROMPT, ReplicateAPI
 
 SECRET = "the-launch-code"
@@ -303,11 +304,43 @@ class TestOpenInferencesOwnTracer:
         assert SECRET not in here.only.to_json()
 
 
+def test_a_step_that_was_dropped_is_ended_away_from_the_garbage_collector(
+    place: Callable[..., Place],
+) -> None:
+    threads: list[threading.Thread] = []
+
+    class Watching(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            threads.append(threading.current_thread())
+
+    here = place()
+    here.provider.add_span_processor(Watching())
+    connect(here.recorder)
+    try:
+
+        @trace
+        def words() -> Iterator[str]:
+            yield "one"
+            yield "two"
+
+        stream = words()
+        next(stream)
+        del stream
+        gc.collect()
+        assert here.recorder.flush(LONG_S)
+    finally:
+        connect(None)
+    assert here.only.name == "words"
+    assert (here.only.attributes or {})["llm_observe.aborted"] is True
+    assert threading.main_thread() not in threads
+
+
 def test_a_provider_that_records_nothing_costs_nothing() -> None:
     recorder = ForeignRecorder(settings(), NoOpTracerProvider())
     call = Call(provider="replicate")
     recorder.finish(recorder.start(call), call)
     assert not recorder.drained(time.monotonic())  # it has no force_flush to say yes
+    assert recorder.flush(LONG_S)
     recorder.shutdown()
 
 
