@@ -15,6 +15,7 @@ from openinference.instrumentation import suppress_tracing
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.trace import get_current_span
 
+from llm_observe.settings.model import CaptureLevel
 from llm_observe.testing import (
     FakeReplicate,
     OTLPSink,
@@ -62,8 +63,12 @@ class World:
         self.url = stack.enter_context(serve_in_thread(self.fake)).url
         sink = stack.enter_context(serve_in_thread(self.sink)).url
         stack.enter_context(surfaces.module_client(self.url))
-        self._sampled = stack.enter_context(running_pipeline(settings(a=sink)))
-        self._unsampled = stack.enter_context(running_pipeline(settings(a=sink, ratio=0.0)))
+
+        def pipeline(**known: Any) -> Pipeline:
+            return stack.enter_context(running_pipeline(settings(a=sink, **known)))
+
+        self._levels = {level: pipeline(level=level) for level in CaptureLevel}
+        self._unsampled = pipeline(ratio=0.0)
         self._bare: dict[Case, Recorded] = {}
 
     def bare(self, case: Case) -> Recorded:
@@ -73,10 +78,11 @@ class World:
             self._bare[case] = self._run(case, None)
         return self._bare[case]
 
-    def observed(self, case: Case) -> Recorded:
+    def observed(self, case: Case, level: CaptureLevel = CaptureLevel.FULL) -> Recorded:
         """The case on the client that we record."""
         instrument.install()
-        pipeline = self._unsampled if case.ending.under == "unsampled" else self._sampled
+        unsampled = case.ending.under == "unsampled"
+        pipeline = self._unsampled if unsampled else self._levels[level]
         before = gate.count
         patch.connect(pipeline)
         try:
