@@ -18,7 +18,6 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, set_span_in_context
 
 from llm_observe.conventions import SPAN_KIND
-from llm_observe.tracing.active import suppressed
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.references import resolve
 from llm_observe.tracing.stepping import begin

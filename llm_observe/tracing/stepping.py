@@ -15,7 +15,7 @@ from opentelemetry import trace as otel
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext, Status, StatusCode, Tracer, TracerProvider
 
-from llm_observe.tracing.active import STEP_KEY, connected
+from llm_observe.tracing.active import STEP_KEY
 from llm_observe.tracing.gate import gate
 
 SCOPE = "llm_observe"

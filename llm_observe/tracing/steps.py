@@ -14,7 +14,7 @@ from opentelemetry import trace as otel
 from opentelemetry.context import Context, get_current, set_value
 
 from llm_observe.tracing import kinds
-from llm_observe.tracing.active import STEP_KEY, suppressed
+from llm_observe.tracing.active import STEP_KEY
 from llm_observe.tracing.arguments import Arguments, function_name
 from llm_observe.tracing.blocks import Block, Function, Stay, decorated
 from llm_observe.tracing.gate import gate
