@@ -1,7 +1,4 @@
-"""A call under way: its `Call`, its span, and every way in which it can end, once.
-
-Also the one recorder that takes calls, and whether calls are wanted here.
-"""
+"""A call under way: its `Call`, its span, and every way in which it can end, once."""
 
 from __future__ import annotations
 
@@ -9,14 +6,8 @@ from collections.abc import Callable, Hashable
 from traceback import TracebackException
 from typing import Any, Protocol
 
-from opentelemetry.context import (
-    _SUPPRESS_INSTRUMENTATION_KEY,
-    Context,
-    create_key,
-    get_current,
-    set_value,
-)
-from opentelemetry.trace import Span, SpanContext, TracerProvider, set_span_in_context
+from opentelemetry.context import Context, create_key, get_current, set_value
+from opentelemetry.trace import SpanContext, set_span_in_context
 
 from llm_observe.conventions import CONTEXT_ATTRIBUTES, CONTEXT_FIELDS
 from llm_observe.tracing import inflight
@@ -24,6 +15,7 @@ from llm_observe.tracing.async_streams import async_proxy
 from llm_observe.tracing.call import Call
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.providers.base import Provider, Request
+from llm_observe.tracing.recorder import Recorder, connected
 from llm_observe.tracing.streams import proxy, within
 
 ACTIVE_KEY = create_key("llm-observe-call")
@@ -37,49 +29,6 @@ class Step(Protocol):
 
     def called(self, span: SpanContext) -> None:
         """A call began inside. Any thread."""
-
-
-class Recorder(Protocol):
-    """Takes calls; one per process, given by `connect`.
-
-    Both methods run on the app's threads. ``finish`` may run inside a finalizer at any point of
-    any thread: it must not take a lock that the thread it interrupts could hold
-    (``deque.append`` and ``SimpleQueue.put`` are safe).
-    """
-
-    @property
-    def tracer_provider(self) -> TracerProvider:
-        """Where further spans of ours are made."""
-
-    def start(self, call: Call) -> Span:
-        """Start the span, child of the current context, at ``call.start_ns``."""
-
-    def finish(self, span: Span, call: Call) -> None:
-        """End the span at ``call.end_ns`` and take the call over."""
-
-
-_recorder: Recorder | None = None
-
-
-def connect(recorder: Recorder | None) -> None:
-    """Give every wrapper its recorder; None makes them all transparent."""
-    global _recorder
-    _recorder = recorder
-
-
-def connected() -> Recorder | None:
-    """The recorder in use."""
-    return _recorder
-
-
-def suppressed(context: Context) -> bool:
-    """Whether instrumentation is paused here.
-
-    Both keys that OpenTelemetry and OpenInference set for it are known.
-    """
-    return bool(
-        context.get(_SUPPRESS_INSTRUMENTATION_KEY) or context.get("suppress_instrumentation")
-    )
 
 
 class Active:
@@ -239,7 +188,7 @@ def begin(
     provider: Provider, base: Context, request: Request, instance: Any, args: Any, kwargs: Any
 ) -> Active | None:
     """Begin a call that was made in this context; None if there is no recorder, or a fault."""
-    recorder = _recorder
+    recorder = connected()
     try:
         if recorder is not None:
             inflight.sweep()

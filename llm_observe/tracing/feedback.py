@@ -19,6 +19,7 @@ from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, set_span_in
 
 from llm_observe.conventions import SPAN_KIND
 from llm_observe.tracing.gate import gate
+from llm_observe.tracing.recorder import suppressed
 from llm_observe.tracing.references import resolve
 from llm_observe.tracing.stepping import begin
 from llm_observe.tracing.values import Bounds, encode_object

@@ -20,18 +20,12 @@ from typing import Any
 from opentelemetry.context import Context, get_current
 
 from llm_observe.tracing import inflight
-from llm_observe.tracing.active import (
-    ACTIVE_KEY,
-    Active,
-    Recorder,
-    begin,
-    connect,
-    connected,
-    suppressed,
-)
+from llm_observe.tracing.active import ACTIVE_KEY, Active, begin
 from llm_observe.tracing.async_streams import Awaited, async_proxy
+from llm_observe.tracing.endings import Following, Inside, Opening
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.providers.base import Kind, Provider, Target
+from llm_observe.tracing.recorder import Recorder, connect, connected, suppressed
 from llm_observe.tracing.streams import Ending, enter, leave, proxy
 
 __all__ = ["Patch", "Recorder", "connect", "connected", "suppressed"]
@@ -40,71 +34,6 @@ Args = tuple[Any, ...]
 Kwargs = Mapping[str, Any]
 Start = Callable[[], Any]
 """Begins the call, at its first step, and gives what is told how it goes; None: only pass on."""
-
-
-class Opening:
-    """The function that opens a call: after it, the app goes on by itself."""
-
-    def __init__(self, call: Active) -> None:
-        self.context, self._call = call.context, call
-        self.fail, self.abort, self.abandon = call.fail, call.abort, call.abandon
-
-    def returned(self, value: Any) -> Any:
-        """The object with which the app goes on."""
-        self._call.stays(value)
-        return value
-
-
-class Inside:
-    """A function of the library inside a call of its own: what it makes is a part of that."""
-
-    context = None
-
-    def __init__(self, call: Active) -> None:
-        self._call = call
-
-    def returned(self, value: Any) -> Any:
-        """The part."""
-        self._call.part(value)
-        return value
-
-    def fail(self, error: BaseException) -> None:
-        """The call around it sees the error."""
-
-    def abort(self) -> None:
-        """The call around it sees that."""
-
-    def abandon(self) -> None:
-        """The call around it sees that."""
-
-
-class Following:
-    """A function that goes on with an opened call. A failure of it may be followed by another try."""
-
-    def __init__(self, call: Active, ends: bool, instance: Any, context: Context) -> None:
-        # Where instrumentation is paused, it stays so inside.
-        self.context = context if suppressed(context) else call.context
-        self._call, self._ends, self._instance = call, ends, instance
-
-    def returned(self, value: Any) -> Any:
-        """It worked; perhaps the answer is there now."""
-        call = self._call
-        if call.running:
-            call.note(None)
-            call.call.aborted = self._ends
-            call.stays(self._instance if value is None else value, self._ends)
-        return value
-
-    def fail(self, error: BaseException) -> None:
-        """It failed; if nothing comes after this, the call did."""
-        if self._call.running:
-            self._call.stumbled(error)
-
-    def abort(self) -> None:
-        """The caller no longer waits."""
-        self._call.touch()
-
-    abandon = abort
 
 
 class Patch:

@@ -17,6 +17,7 @@ from opentelemetry.trace import Link, Span, SpanContext, Status, StatusCode, Tra
 
 from llm_observe.tracing.active import STEP_KEY
 from llm_observe.tracing.gate import gate
+from llm_observe.tracing.recorder import connected
 
 SCOPE = "llm_observe"
 """Instrumentation scope of steps and scores."""

@@ -18,6 +18,7 @@ from llm_observe.tracing.active import STEP_KEY
 from llm_observe.tracing.arguments import Arguments, function_name
 from llm_observe.tracing.blocks import Block, Function, Stay, decorated
 from llm_observe.tracing.gate import gate
+from llm_observe.tracing.recorder import suppressed
 from llm_observe.tracing.recording import Recording
 from llm_observe.tracing.stepping import Handle, begin
 from llm_observe.tracing.yielded import Yielded

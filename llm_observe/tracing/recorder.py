@@ -1,0 +1,53 @@
+"""The one recorder that takes calls, and whether calls are wanted here."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context
+from opentelemetry.trace import Span, TracerProvider
+
+from llm_observe.tracing.call import Call
+
+
+class Recorder(Protocol):
+    """Takes calls; one per process, given by `connect`.
+
+    Both methods run on the app's threads. ``finish`` may run inside a finalizer at any point of
+    any thread: it must not take a lock that the thread it interrupts could hold
+    (``deque.append`` and ``SimpleQueue.put`` are safe).
+    """
+
+    @property
+    def tracer_provider(self) -> TracerProvider:
+        """Where further spans of ours are made."""
+
+    def start(self, call: Call) -> Span:
+        """Start the span, child of the current context, at ``call.start_ns``."""
+
+    def finish(self, span: Span, call: Call) -> None:
+        """End the span at ``call.end_ns`` and take the call over."""
+
+
+_recorder: Recorder | None = None
+
+
+def connect(recorder: Recorder | None) -> None:
+    """Give every wrapper its recorder; None makes them all transparent."""
+    global _recorder
+    _recorder = recorder
+
+
+def connected() -> Recorder | None:
+    """The recorder in use."""
+    return _recorder
+
+
+def suppressed(context: Context) -> bool:
+    """Whether instrumentation is paused here.
+
+    Both keys that OpenTelemetry and OpenInference set for it are known.
+    """
+    return bool(
+        context.get(_SUPPRESS_INSTRUMENTATION_KEY) or context.get("suppress_instrumentation")
+    )
