@@ -11,6 +11,7 @@ from rich.tree import Tree
 
 from llm_observe.cli import options
 from llm_observe.cli.output import Format, clean, dump, duration, show
+from llm_observe.cli.traces import verdict
 from llm_observe.control.client import ControlClient, Json
 from llm_observe.errors import NotFound
 
@@ -53,7 +54,11 @@ def full_id(client: ControlClient, beginning: str) -> str:
 
 
 def tree(spans: list[Json]) -> Tree:
-    """The spans as a tree by parent; one whose parent is missing stands at the top."""
+    """The spans as a tree by parent; one whose parent is missing stands at the top.
+
+    Spans that only carry scores are left out; scores stand at what they are about.
+    """
+    spans = [span for span in spans if not span.get("feedback")] or spans
     known = {span["span_id"] for span in spans}
     root = Tree(Text(f"trace {clean(spans[0]['trace_id'])}" if spans else "no spans"))
     children: dict[str, list[Json]] = {}
@@ -82,6 +87,9 @@ def _headline(span: Json) -> Text:
 def _details(span: Json) -> Iterable[str]:
     if span.get("status") == "error":
         yield f"error: {span.get('error_type') or ''} {span.get('status_message') or ''}"
+    for score in span.get("scores") or ():
+        if score["latest"]:
+            yield _score(score)
     timing = span.get("timing") or {}
     if slow := ", ".join(_parts(timing)):
         yield slow
@@ -91,6 +99,14 @@ def _details(span: Json) -> Iterable[str]:
         yield f"{message['role']}: {message['content'][:2000]}"
     if span.get("kind") == "llm" and not span.get("input"):
         yield f"no content: capture.level was {span.get('capture_level') or 'unknown'}"
+
+
+def _score(score: Json) -> str:
+    who = " ".join(filter(None, (score.get("annotator", "").lower(), score.get("identifier"))))
+    why = (score.get("explanation") or "")[:2000]
+    label = f" ({score['label']})" if score.get("label") and score.get("value") is not None else ""
+    line = f"score: {score['name']} {verdict(score)}{label}"
+    return f"{line}{f', {who}' if who else ''}{f': {why}' if why else ''}"
 
 
 _PARTS = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Annotated, Any
 
@@ -26,6 +26,7 @@ COLUMNS = (
     "first token",
     "in",
     "out",
+    "scores",
     "status",
 )
 NUMBERS = ("duration", "first token", "in", "out")
@@ -45,6 +46,15 @@ def traces(
     text: Annotated[
         str | None, typer.Option("--text", help="Prompt or answer contains this.")
     ] = None,
+    score: Annotated[
+        str | None, typer.Option("--score", help="Only with a score of this name.")
+    ] = None,
+    score_min: Annotated[
+        float | None, typer.Option("--score-min", help="Only with a score from this value on.")
+    ] = None,
+    score_max: Annotated[
+        float | None, typer.Option("--score-max", help="Only with a score up to this value.")
+    ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on and print new ones; Ctrl-C ends.")
     ] = False,
@@ -53,7 +63,10 @@ def traces(
     output: options.Output = Format.TABLE,
 ) -> None:
     """List traces, newest first. With --follow, oldest first and on and on."""
-    filters = {"service": service, "model": model, "session": session, "error": error, "text": text}
+    filters = {
+        "service": service, "model": model, "session": session, "error": error, "text": text,
+        "score": score, "score_min": score_min, "score_max": score_max,
+    }  # fmt: skip
     with options.connect(server, token) as client:
         if follow:
             _follow(client, filters, limit, output)
@@ -102,5 +115,17 @@ def row(trace: Json) -> tuple[Any, ...]:
         duration(trace.get("ttft_ms")),
         trace.get("tokens_in"),
         trace.get("tokens_out"),
+        scores(trace.get("scores") or ()) or None,
         trace.get("error_type") or "error" if trace.get("error") else "ok",
     )
+
+
+def scores(items: Iterable[Json]) -> str:
+    """``helpful 0.5, tone kind``."""
+    return ", ".join(f"{item['name']} {verdict(item)}" for item in items)
+
+
+def verdict(score: Json) -> str:
+    """A score's value, else its label."""
+    value = score.get("value")
+    return f"{value:g}" if isinstance(value, int | float) else str(score.get("label") or "–")
