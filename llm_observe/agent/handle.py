@@ -7,6 +7,7 @@ threads that use it. Nothing here raises once the arguments have been checked.
 
 from __future__ import annotations
 
+import _thread
 import logging
 import os
 import threading
@@ -63,14 +64,8 @@ class Handle:
 
     def _start_runtime(self, after_s: float = 0.0) -> None:
         url = self._options.opamp_url
-        if url is not None:
-            starter = threading.Thread(
-                target=self._load_runtime,
-                args=(url, after_s),
-                name="llm-observe-start",
-                daemon=True,
-            )
-            starter.start()
+        if url is not None:  # below `threading`, whose start() waits until the thread has its turn
+            _thread.start_new_thread(self._load_runtime, (url, after_s))
 
     def _load_runtime(self, url: str, after_s: float) -> None:
         """On a thread of its own: loading pydantic, protobuf and websockets takes a while."""
