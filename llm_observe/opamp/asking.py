@@ -12,6 +12,8 @@ MAX_VAIN = 3
 class Asking:
     """Asks no more often than every `REPEAT_S`."""
 
+    __slots__ = ("_asked_at", "_vain", "wanted")
+
     def __init__(self) -> None:
         self.wanted = False
         self._asked_at: float | None = None

@@ -20,13 +20,16 @@ ENVELOPE_BYTES = 1024
 class CustomQueue:
     """What waits, and what was sent and not acknowledged."""
 
+    __slots__ = ("_in_flight", "_limit", "_waiting")
+
     def __init__(self, max_message_bytes: int) -> None:
         self._limit = max_message_bytes
-        self._waiting: deque[opamp_pb2.CustomMessage] = deque()
-        self._in_flight: deque[opamp_pb2.CustomMessage] = deque()
+        # Made with the first message: a server has a queue for each of many agents.
+        self._waiting: deque[opamp_pb2.CustomMessage] | None = None
+        self._in_flight: list[opamp_pb2.CustomMessage] = []
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting or ())
 
     def put(self, peer: str, announced: Collection[str], message: opamp_pb2.CustomMessage) -> None:
         """Queue a message for a peer that announced its capability.
@@ -36,9 +39,10 @@ class CustomQueue:
         """
         if message.capability not in announced:
             raise LocalProtocolError(f"the {peer} does not support {message.capability!r}")
-        if len(self._waiting) >= MAX_CUSTOM_MESSAGES:
+        if len(self) >= MAX_CUSTOM_MESSAGES:
             raise LocalProtocolError(f"{MAX_CUSTOM_MESSAGES} custom messages already wait")
         wire.check_size(message.ByteSize() + ENVELOPE_BYTES, self._limit)
+        self._waiting = deque() if self._waiting is None else self._waiting
         self._waiting.append(message)
 
     def take(self, room: int) -> opamp_pb2.CustomMessage | None:
@@ -54,5 +58,6 @@ class CustomQueue:
 
     def lost(self) -> None:
         """What was in flight may not have arrived: it goes first."""
-        self._waiting.extendleft(reversed(self._in_flight))
+        if self._in_flight:
+            self._waiting = deque([*self._in_flight, *(self._waiting or ())])
         self._in_flight.clear()

@@ -19,6 +19,7 @@ from google.protobuf.message import Message
 
 from llm_observe.opamp import codec, connections_codec
 from llm_observe.opamp._pb import opamp_pb2
+from llm_observe.opamp.interning import Interned
 from llm_observe.opamp.values import (
     NO_CAPABILITIES,
     AgentCapabilities,
@@ -115,13 +116,26 @@ PARTS = (
 BY_NAME = {part.name: part for part in PARTS}
 
 
-def read_parts(message: opamp_pb2.AgentToServer) -> dict[str, Any]:
+SHARED = frozenset({"effective_config", COMPONENTS})
+"""Parts that are large, and alike for many agents."""
+
+
+def read_parts(
+    message: opamp_pb2.AgentToServer, interned: Interned | None = None
+) -> dict[str, Any]:
     """The parts that a message carries, by name. Raises `MalformedMessage`."""
     return {
-        part.name: part.from_pb(getattr(message, part.field))
+        part.name: _read(part, getattr(message, part.field), interned)
         for part in PARTS
         if message.HasField(part.field)
     }
+
+
+def _read(part: Part, pb: Message, interned: Interned | None) -> Any:
+    if interned is None or part.name not in SHARED:
+        return part.from_pb(pb)
+    data = pb.SerializeToString(deterministic=True)
+    return interned.value(part.name, data, lambda: part.from_pb(pb))
 
 
 def is_complete(message: opamp_pb2.AgentToServer) -> bool:

@@ -32,6 +32,7 @@ from llm_observe.opamp._pb import opamp_pb2
 from llm_observe.opamp.asking import MAX_VAIN, REPEAT_S, Asking
 from llm_observe.opamp.connections import ConnectionOffer
 from llm_observe.opamp.custom import CustomQueue
+from llm_observe.opamp.interning import Interned
 from llm_observe.opamp.parts import COMPONENTS, is_complete, missing_components, read_parts
 from llm_observe.opamp.values import (
     AgentCapabilities,
@@ -66,6 +67,10 @@ def wants_uid(message: opamp_pb2.AgentToServer) -> bool:
     return bool(message.flags & _WANT_UID)
 
 
+_BEAT = b"a heartbeat"
+_BARE_FIELDS = 3
+
+
 def _digest(message: opamp_pb2.AgentToServer) -> bytes:
     return hashlib.blake2b(message.SerializeToString(deterministic=True), digest_size=16).digest()
 
@@ -75,8 +80,32 @@ class ServerProtocol:
 
     ``instance_uid`` is the one the agent shall have. If it speaks under another one, each reply
     tells it so (OpAMP, "AgentIdentification"). ``heartbeat_s`` is offered to agents that beat and
-    would not take it for a change of their connection; None offers nothing.
+    would not take it for a change of their connection; None offers nothing. What ``interned``
+    holds is shared with the conversations of other agents.
     """
+
+    __slots__ = (
+        "_announced",
+        "_components",
+        "_config",
+        "_connections",
+        "_custom",
+        "_digest",
+        "_forgotten",
+        "_full",
+        "_full_is_news",
+        "_idle_reply",
+        "_interned",
+        "_limit",
+        "_number",
+        "_restart",
+        "_spoken_uid",
+        "_state",
+        "_wishes",
+        "capabilities",
+        "connected",
+        "instance_uid",
+    )
 
     def __init__(
         self,
@@ -86,25 +115,41 @@ class ServerProtocol:
         heartbeat_s: float | None = None,
         max_message_bytes: int = wire.MAX_MESSAGE_BYTES,
         custom_capabilities: frozenset[str] = frozenset(),
+        interned: Interned | None = None,
     ) -> None:
         self.instance_uid = instance_uid
         defined = ServerCapabilities.from_wire(int(capabilities))
         self.capabilities = defined | ServerCapabilities.ACCEPTS_STATUS
         self._limit = max_message_bytes - len(wire.HEADER)
-        self.state = AgentState()
+        self._interned = interned
+        # The number by itself: it is all that an idle agent changes.
+        self._state, self._number = AgentState(), -1
         self.connected, self._forgotten = False, False
         # The uid under which the agent spoke last, and a digest of what it said.
         self._spoken_uid = instance_uid
         self._digest = b""
         self._full = Asking()
         self._components = Asking()
-        self._config = ConfigWish(max_message_bytes)
+        self._config = ConfigWish(max_message_bytes, interned)
         self._connections = ConnectionWish(heartbeat_s, max_message_bytes)
         self._announced = CapabilitiesWish(custom_capabilities)
         self._wishes: tuple[Wish, ...] = (self._config, self._connections, self._announced)
         self._custom = CustomQueue(max_message_bytes)
         self._restart = False
         self._full_is_news = False
+        # The reply to an agent that there is nothing to tell, and the uid it is for.
+        self._idle_reply = (b"", b"")
+
+    @property
+    def state(self) -> AgentState:
+        """What is known of the agent."""
+        if self._state.sequence_num != self._number:
+            self._state = replace(self._state, sequence_num=self._number)
+        return self._state
+
+    @state.setter
+    def state(self, state: AgentState) -> None:
+        self._state, self._number = state, state.sequence_num
 
     @property
     def took_uid(self) -> bool:
@@ -148,6 +193,8 @@ class ServerProtocol:
         Raises `MalformedMessage` for one whose parts cannot be read; its number counts as heard,
         everything else is left as it was.
         """
+        if self.hears_beat(message):
+            return ()
         self._spoken_uid = message.instance_uid
         if self.repeats(message):  # answered, but processed once
             return ()
@@ -156,15 +203,36 @@ class ServerProtocol:
 
     def repeats(self, message: opamp_pb2.AgentToServer) -> bool:
         """Whether a message is the last one over again ("Retrying Messages")."""
-        same_number = message.sequence_num == self.state.sequence_num
-        return same_number and bool(self._digest) and _digest(message) == self._digest
+        if message.sequence_num != self._number or not self._digest:
+            return False
+        if self._digest == _BEAT:
+            return self._is_bare(message)
+        return _digest(message) == self._digest
+
+    def hears_beat(self, message: opamp_pb2.AgentToServer) -> bool:
+        """Take in a message that says nothing but that the agent is there; False if it says more.
+
+        What idle agents send most of the time, so it is short: it touches two attributes.
+        """
+        in_order = message.sequence_num == self._number + 1
+        if not (in_order and self.connected and self._is_bare(message)):
+            return False
+        if message.instance_uid != self._spoken_uid:
+            return False
+        self._number, self._digest = message.sequence_num, _BEAT
+        return True
+
+    def _is_bare(self, message: opamp_pb2.AgentToServer) -> bool:
+        """Whether there is nothing in it but uid, number and the capabilities known already."""
+        same = message.capabilities == self._state.capabilities
+        return same and message.sequence_num > 0 and len(message.ListFields()) == _BARE_FIELDS
 
     def _process(self, message: opamp_pb2.AgentToServer) -> Iterator[events.ServerEvent]:
         former, known = self.state, self.state.sequence_num >= 0
         self.state = replace(former, sequence_num=message.sequence_num)
         in_order = message.sequence_num == former.sequence_num + 1
         self._note_order(message, known=known, in_order=in_order)
-        parts = read_parts(message)
+        parts = read_parts(message, self._interned)
         if self._forgotten or not self.connected:
             self.connected, self._forgotten = True, False
             yield events.AgentConnected()
@@ -284,6 +352,19 @@ class ServerProtocol:
 
     def reply(self, now: float) -> bytes:
         """The protobuf bytes of the next message to the agent, composed now."""
+        if self._has_nothing_to_say():
+            if self._idle_reply[0] != self._spoken_uid:
+                self._idle_reply = (self._spoken_uid, self._compose(now))
+            return self._idle_reply[1]
+        return self._compose(now)
+
+    def _has_nothing_to_say(self) -> bool:
+        asks = self._full.wanted or self._components.wanted
+        if asks or self._restart or len(self._custom) or not self.took_uid:
+            return False
+        return not any(wish.is_open(self._state) for wish in self._wishes)
+
+    def _compose(self, now: float) -> bytes:
         message = opamp_pb2.ServerToAgent(
             instance_uid=self._spoken_uid, capabilities=int(self.capabilities)
         )

@@ -18,6 +18,7 @@ from llm_observe.opamp import codec, connections_codec, wire
 from llm_observe.opamp._pb import opamp_pb2
 from llm_observe.opamp.asking import Asking
 from llm_observe.opamp.connections import ConnectionOffer
+from llm_observe.opamp.interning import Interned
 from llm_observe.opamp.values import AgentCapabilities, AgentState, ConfigFile
 
 ENVELOPE_BYTES = 1024
@@ -36,6 +37,9 @@ class Wish(Protocol):
     def is_news(self, state: AgentState) -> bool:
         """Whether it waits to be said, on a line that can push."""
 
+    def is_open(self, state: AgentState) -> bool:
+        """Whether it may have something to say, now or later; False is for idle agents."""
+
     def line_opened(self) -> None:
         """What was said on the former line may be lost."""
 
@@ -48,8 +52,11 @@ class Wish(Protocol):
 class ConfigWish:
     """A remote configuration."""
 
-    def __init__(self, max_message_bytes: int) -> None:
+    __slots__ = ("_asking", "_interned", "_limit", "_news", "_offer")
+
+    def __init__(self, max_message_bytes: int, interned: Interned | None = None) -> None:
         self._limit = max_message_bytes
+        self._interned = interned or Interned()
         self._offer: opamp_pb2.AgentRemoteConfig | None = None
         self._asking = Asking()
         self._news = False
@@ -63,7 +70,9 @@ class ConfigWish:
         )
         wire.check_size(offer.ByteSize() + ENVELOPE_BYTES, self._limit)
         if self._offer is None or self._offer.config_hash != config_hash:
-            self._offer, self._news = offer, True
+            data = offer.SerializeToString(deterministic=True)
+            self._offer = self._interned.value("offer", data, lambda: offer)
+            self._news = True
             self._asking.want(at_once=True)
 
     def clear(self) -> None:
@@ -77,6 +86,10 @@ class ConfigWish:
     def is_news(self, state: AgentState) -> bool:
         """See `Wish`."""
         return self._news and self._may(state)
+
+    def is_open(self, state: AgentState) -> bool:
+        """See `Wish`."""
+        return self._may(state)
 
     def _may(self, state: AgentState) -> bool:
         status = state.config_status
@@ -103,6 +116,8 @@ class ConfigWish:
 
 class ConnectionWish:
     """Connection settings, with the interval of heartbeats among them."""
+
+    __slots__ = ("_asking", "_beat_news", "_heartbeat_s", "_limit", "_news", "_offer", "beats")
 
     def __init__(self, heartbeat_s: float | None, max_message_bytes: int) -> None:
         self._limit = max_message_bytes
@@ -145,6 +160,10 @@ class ConnectionWish:
         return (self._news and self._wanted(state) is not None) or (
             self._beat_news and self._may_tell_beat(state)
         )
+
+    def is_open(self, state: AgentState) -> bool:
+        """See `Wish`."""
+        return self._wanted(state) is not None or self._may_tell_beat(state)
 
     def _wanted(self, state: AgentState) -> ConnectionOffer | None:
         """The parts of the offer that this agent can take and has not taken."""
@@ -200,6 +219,8 @@ class ConnectionWish:
 class CapabilitiesWish:
     """The server's own custom capabilities: told once a line, and when they change."""
 
+    __slots__ = ("_told", "capabilities")
+
     def __init__(self, capabilities: frozenset[str]) -> None:
         self.capabilities = capabilities
         self._told = not capabilities
@@ -214,6 +235,10 @@ class CapabilitiesWish:
         self._told = not self.capabilities
 
     def is_news(self, state: AgentState) -> bool:
+        """See `Wish`."""
+        return not self._told
+
+    def is_open(self, state: AgentState) -> bool:
         """See `Wish`."""
         return not self._told
 

@@ -308,6 +308,7 @@ def test_a_full_report_is_sent_when_asked_for_with_components_by_hash() -> None:
     assert hears(client, flags=1) == (ReportRequested(full_state=True, components=False),)
     message = said(client)
     assert fields(message) >= {"agent_description", "health", "available_components"}
+    assert message.available_components.hash == b"h"
     assert not message.available_components.components
 
 
@@ -319,6 +320,7 @@ def test_the_list_of_components_is_sent_when_asked_for() -> None:
     assert hears(client, flags=2) == (ReportRequested(full_state=False, components=True),)
     message = said(client)
     assert fields(message) == {*ENVELOPE, "available_components"}
+    assert message.available_components.hash == b"h"
     assert list(message.available_components.components) == ["a"]
 
 

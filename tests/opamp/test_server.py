@@ -16,6 +16,7 @@ from llm_observe.opamp.events import (
     StatusReported,
     UidRequested,
 )
+from llm_observe.opamp.interning import Interned
 from llm_observe.opamp.server import MAX_VAIN, REPEAT_S, ServerProtocol, refusal
 from llm_observe.opamp.values import (
     AgentCapabilities,
@@ -489,7 +490,7 @@ def outcome(settings_hash: bytes, state: str = "APPLIED") -> opamp_pb2.Connectio
 def test_connections_are_offered_until_their_hash_comes_back_whatever_became_of_them(
     state: str,
 ) -> None:
-    server = known(capabilities=int(TAKES_ALL))
+    server = known(capabilities=int(TAKES_ALL), connection_settings_status=outcome(b"c0", "FAILED"))
     server.offer_connections(OFFER)
     assert server.has_news()
     offered = reply(server, 0.0).connection_settings
@@ -560,3 +561,65 @@ def test_bits_that_nobody_has_defined_are_not_said() -> None:
     server = make_server(ServerCapabilities(0xFFFFF))
     server.receive(hello())
     assert reply(server).capabilities == 0x7F
+
+
+# ------------------------------------------------------------------------------------ idle agents
+
+
+def test_an_idle_agents_beat_changes_its_number_and_nothing_else() -> None:
+    server = known()
+    assert server.hears_beat(message(1))
+    assert server.state.sequence_num == 1
+    assert server.receive(message(1)) == ()  # a repeat of it
+    assert reply(server) == reply(server)
+    assert server.receive(message(2)) == ()
+    assert server.state.sequence_num == 2
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"number": 2},
+        {"number": 1, "flags": 1},
+        {"number": 1, "capabilities": 1},
+        {"number": 1, "capabilities": 0},
+        {"number": 1, "instance_uid": b"o" * 16},
+        {"number": 1, "agent_disconnect": opamp_pb2.AgentDisconnect()},
+        {"number": 1, "health": opamp_pb2.ComponentHealth()},
+    ],
+)
+def test_a_message_that_says_more_is_no_beat(said: dict[str, Any]) -> None:
+    server = known()
+    assert not server.hears_beat(message(**said))
+    assert server.state.sequence_num == 0
+
+
+def test_an_agent_that_left_is_back_with_its_next_beat() -> None:
+    server = known()
+    server.line_closed("gone")
+    assert kinds(server.receive(message(1))) == [AgentConnected]
+
+
+def test_what_an_idle_agent_is_told_follows_what_is_wanted_of_it() -> None:
+    server = known()
+    idle = server.reply(0.0)
+    assert server.reply(1.0) == idle
+    server.offer_config(FILES, b"one")
+    assert server.reply(2.0) != idle
+    server.clear_offer()
+    assert server.reply(3.0) == idle
+    server.receive(message(1, instance_uid=b"o" * 16))
+    assert server.reply(4.0) != idle
+
+
+def test_agents_that_report_and_are_offered_the_same_share_it() -> None:
+    interned = Interned()
+    one, two = (known(make_server(interned=interned), **reported()) for _ in range(2))
+    assert one.state.effective_config is two.state.effective_config
+    assert one.state.description is not two.state.description
+
+
+def reported() -> dict[str, Any]:
+    config = opamp_pb2.EffectiveConfig()
+    config.config_map.config_map["a"].body = b"x" * 4096
+    return {"effective_config": config}

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_observe.opamp import wire
+from llm_observe.opamp.interning import Interned
 from llm_observe.opamp.io import serve_http
 from llm_observe.opamp.io.exchange import Exchange, Handler
 from llm_observe.opamp.io.registry import MAX_AGENTS, AgentLink, Registry
@@ -60,6 +61,7 @@ class OpAMPServer:
         self._max_message_bytes = max_message_bytes
         self._heartbeat_s = heartbeat_s
         self._custom_capabilities = custom_capabilities
+        self._interned = Interned()
         self._registry = Registry(self._make, new_uid, max_agents)
         self._exchange = Exchange(handler, self._registry, max_message_bytes)
         self._lines: dict[WebSocketLine, asyncio.Task[Any] | None] = {}
@@ -99,6 +101,7 @@ class OpAMPServer:
             heartbeat_s=self._heartbeat_s,
             max_message_bytes=self._max_message_bytes,
             custom_capabilities=self._custom_capabilities,
+            interned=self._interned,
         )
 
     async def _refused(self, scope: Scope, headers: Mapping[str, str]) -> Refused | None:

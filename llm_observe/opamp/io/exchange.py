@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from llm_observe.errors import MalformedMessage, RemoteProtocolError
@@ -81,6 +80,8 @@ class Exchange:
             link = self.registry.claim(message, line)
         except Busy:
             return None, _refuse(spoken, ErrorKind.UNAVAILABLE, "too many agents", RETRY_S)
+        if not link.lock.locked() and link.protocol.hears_beat(message):
+            return link, link.answer  # nothing to tell: an idle agent touches memory only
         async with link.lock:
             try:
                 await self._tell(link, link.protocol.receive(message))
@@ -94,7 +95,7 @@ class Exchange:
                 logger.warning("! a message of an agent could not be processed", exc_info=True)
                 link.protocol.forget()
                 return link, _refuse(spoken, ErrorKind.UNAVAILABLE, "try again later", RETRY_S)
-        return link, lambda: link.protocol.reply(time.monotonic())
+        return link, link.answer
 
     async def line_closed(self, links: Iterable[AgentLink], reason: str) -> None:
         """The line under some agents broke, or they fell silent."""
@@ -102,12 +103,14 @@ class Exchange:
             async with link.lock:
                 await self._tell_safely(link, link.protocol.line_closed(reason))
 
-    async def _tell(self, link: AgentLink, happened: Iterable[ServerEvent]) -> None:
+    async def _tell(self, link: AgentLink, happened: Sequence[ServerEvent]) -> None:
+        if not happened:
+            return
         async with asyncio.timeout(HANDLER_S):
             for event in happened:
                 await self.handler.on_event(link, event)
 
-    async def _tell_safely(self, link: AgentLink, happened: Iterable[ServerEvent]) -> None:
+    async def _tell_safely(self, link: AgentLink, happened: Sequence[ServerEvent]) -> None:
         try:
             await self._tell(link, happened)
         except Exception:  # the handler's; there is nobody to answer

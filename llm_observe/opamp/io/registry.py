@@ -64,6 +64,8 @@ class Line(Protocol):
 class AgentLink:
     """One agent, as the server's user sees it."""
 
+    __slots__ = ("last_seen", "line", "lock", "protocol", "transport", "turns")
+
     def __init__(self, protocol: ServerProtocol) -> None:
         self.protocol = protocol
         self.transport: Transport = "http"
@@ -90,6 +92,10 @@ class AgentLink:
     def connected(self) -> bool:
         """Whether it is there; over HTTP: it polled lately and said no goodbye."""
         return self.protocol.connected
+
+    def answer(self) -> bytes:
+        """The protobuf bytes of the next message to the agent, composed now."""
+        return self.protocol.reply(time.monotonic())
 
     async def offer_config(self, files: Mapping[str, ConfigFile], config_hash: bytes) -> None:
         """Offer a configuration: sent now over WebSocket, with the next reply over HTTP.

@@ -1,8 +1,9 @@
-"""The WebSocket side of the server: one line, its reader and its writer.
+"""The WebSocket side of the server: one line, and one task for it.
 
-The reader handles one message at a time; the writer sends what is owed, composed when its turn
-comes. Each line has its own two tasks, so a slow or dead peer holds up nobody else; what it may
-leave unread is bounded in number and in time.
+A line reads a message, has it handled, answers, and reads on. What is said unasked is sent by a
+second task, which there is only while there is something to send. So an idle line costs one task,
+and a slow or dead peer holds up nobody else; what it may leave unread is bounded in number and in
+time.
 """
 
 from __future__ import annotations
@@ -47,37 +48,61 @@ class Closing(Exception):
         super().__init__(code, reason)
 
 
-class PeerGone(Exception):
-    """Nothing can be sent any more; what has arrived is still read."""
-
-
 class WebSocketLine:
     """One accepted WebSocket."""
+
+    __slots__ = (
+        "_answers",
+        "_busy",
+        "_closing",
+        "_exchange",
+        "_gone",
+        "_malformed",
+        "_pushes",
+        "_receive",
+        "_send",
+        "_sending_since",
+        "_stoppable",
+        "_task",
+        "_timer",
+        "_writer",
+        "agents",
+    )
 
     transport: Literal["websocket"] = "websocket"
 
     def __init__(self, exchange: Exchange, receive: Receive, send: Send) -> None:
         self.agents: dict[bytes, AgentLink] = {}
-        self.peer: object = self
         self._exchange = exchange
         self._receive = receive
         self._send = send
-        # Answers owed, and agents for whom something became due unasked.
-        self._answers: deque[Answer] = deque()
+        # Answers owed while the writer is at work, and agents for whom something is due unasked.
+        self._answers: deque[Answer] | None = None
         self._pushes: dict[AgentLink, None] = {}
+        self._writer: asyncio.Task[None] | None = None
+        # A message is being handled: what is due unasked comes after its answer.
+        self._busy = False
         self._closing: Closing | None = None
-        self._work = asyncio.Event()
-        self._room = asyncio.Event()
-        self._room.set()
+        self._task: asyncio.Task[Any] | None = None
+        # It waits for the peer, not for the handler: it may be stopped.
+        self._stoppable = False
+        self._sending_since: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._malformed = 0
         self._gone = False
+
+    @property
+    def peer(self) -> object:
+        """One line is one connection."""
+        return self
 
     # ------------------------------------------------------------------- asked of it by the server
 
     def push(self, link: AgentLink) -> None:
         """Send what has become due for an agent."""
         self._pushes[link] = None
-        self._work.set()
+        if not self._busy:
+            self._start_writer()
 
     def dismiss(self, link: AgentLink) -> None:
         """The agent speaks over another line; a line without agents is closed."""
@@ -89,41 +114,42 @@ class WebSocketLine:
     def close(self, code: int, reason: str) -> None:
         """Have the line closed; a Close frame is sent ("Closing Connection › WebSocket")."""
         self._closing = self._closing or Closing(code, reason)
-        self._work.set()
+        if self._stoppable and self._task is not None:
+            self._stoppable = False
+            self._task.cancel()
 
-    # ------------------------------------------------------------------------------- its two tasks
+    # --------------------------------------------------------------------------------- its one task
 
     async def run(self) -> None:
         """Serve the line until either side ends it."""
-        reader, writer = asyncio.create_task(self._read()), asyncio.create_task(self._write())
-        tasks = {reader, writer}
+        self._task = asyncio.current_task()
         reason = "the connection broke"
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if isinstance(writer.done() and writer.exception(), PeerGone):
-                done, _ = await asyncio.wait({reader}, timeout=DRAIN_S)
-            reason = await self._ending(done)
+            reason = await self._serve()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            for waiting in (self._timer, self._writer):
+                if waiting is not None:
+                    waiting.cancel()
             await self._detach(reason)
 
-    async def _ending(self, done: set[asyncio.Task[str]]) -> str:
-        if not done:
-            return "the connection broke"
+    async def _serve(self) -> str:
         try:
-            return next(iter(done)).result()
+            return await self._read()
         except Closing as closing:
-            with suppress(Exception):  # the peer may be gone already
-                await self._send_close(closing)
+            await self._send_close(closing)
             return closing.reason
+        except asyncio.CancelledError:
+            if self._closing is None or self._task is None or self._task.uncancel():
+                raise  # not by `close`: the server is being torn down
+            await self._send_close(self._closing)
+            return self._closing.reason
 
     async def _send_close(self, closing: Closing) -> None:
-        async with asyncio.timeout(SEND_S):
-            await self._send(
-                {"type": "websocket.close", "code": closing.code, "reason": closing.reason}
-            )
+        with suppress(Exception):  # the peer may be gone already
+            async with asyncio.timeout(SEND_S):
+                await self._send(
+                    {"type": "websocket.close", "code": closing.code, "reason": closing.reason}
+                )
 
     async def _detach(self, reason: str) -> None:
         links = [link for link in set(self.agents.values()) if link.line is self]
@@ -132,17 +158,31 @@ class WebSocketLine:
         await self._exchange.line_closed(links, reason)
 
     async def _read(self) -> str:
-        limit_s: float | None = FIRST_MESSAGE_S
-        while True:
-            await self._room.wait()
-            try:
-                event = await asyncio.wait_for(self._receive(), limit_s)
-            except TimeoutError:
-                raise Closing(1008, "no message came") from None
-            if event["type"] != "websocket.receive":
-                return _closed_by_peer(event)
+        event = await self._first()
+        while event["type"] == "websocket.receive":
+            self._busy = True
             await self._take(event.get("bytes"))
-            limit_s = None
+            self._busy = False
+            if self._pushes:
+                self._start_writer()
+            event = await self._next()
+        return _closed_by_peer(event)
+
+    async def _first(self) -> Message:
+        try:
+            async with asyncio.timeout(FIRST_MESSAGE_S):
+                return await self._next()
+        except TimeoutError:
+            raise Closing(1008, "no message came") from None
+
+    async def _next(self) -> Message:
+        if self._closing is not None:
+            raise self._closing
+        self._stoppable = True
+        try:
+            return await self._receive()
+        finally:
+            self._stoppable = False
 
     async def _take(self, data: bytes | None) -> None:
         if data is None:
@@ -155,32 +195,40 @@ class WebSocketLine:
             self._malformed += 1
         if self._malformed > MAX_MALFORMED:
             raise Closing(1008, "too many malformed messages")
-        self._owe(answer)
+        await self._answer(answer)
         if link is not None and link.protocol.has_news():
-            self.push(link)  # an answer may not have room for all of it
+            self._pushes[link] = None  # an answer may not have room for all of it
 
-    def _owe(self, answer: Answer) -> None:
-        if self._gone:
+    async def _answer(self, answer: Answer) -> None:
+        """Send an answer; behind what is being sent, if there is something."""
+        if self._writer is None:
+            self._stoppable = True
+            await self._send_bytes(answer())
+            self._stoppable = False
             return
+        self._answers = self._answers or deque()
         self._answers.append(answer)
-        self._work.set()
         if len(self._answers) >= MAX_OWED:
-            self._room.clear()
+            self._stoppable = True
+            await asyncio.wait({self._writer})
+            self._stoppable = False
 
-    async def _write(self) -> str:
-        while True:
-            await self._work.wait()
-            self._work.clear()
+    # ---------------------------------------------------------------------- its writer, now and then
+
+    def _start_writer(self) -> None:
+        if self._writer is None and not self._gone:
+            self._writer = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        try:
             while (answer := self._next_answer()) is not None:
                 await self._send_bytes(answer())
-            if self._closing is not None:
-                raise self._closing
+        finally:
+            self._writer = None
 
     def _next_answer(self) -> Answer | None:
         """The next thing to say; a push that an answer has carried meanwhile is none any more."""
         if self._answers:
-            if len(self._answers) <= MAX_OWED:
-                self._room.set()
             return self._answers.popleft()
         while self._pushes:
             link = next(iter(self._pushes))
@@ -192,19 +240,42 @@ class WebSocketLine:
     def _pushed(self, link: AgentLink) -> bytes:
         payload = link.protocol.reply(time.monotonic())
         if link.protocol.has_news():  # one custom message at a time, and no more than fits
-            self.push(link)
+            self._pushes[link] = None
         return payload
 
     async def _send_bytes(self, payload: bytes) -> None:
+        if self._gone:
+            return
+        loop = asyncio.get_running_loop()
+        self._sending_since = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_later(SEND_S, self._look_at_sending)
         try:
-            async with asyncio.timeout(SEND_S):
-                await self._send({"type": "websocket.send", "bytes": wire.add_header(payload)})
-        except TimeoutError:
-            raise Closing(1008, "the agent does not read") from None
+            await self._send({"type": "websocket.send", "bytes": wire.add_header(payload)})
         except (OSError, RuntimeError):  # servers differ in how they tell of a lost peer
-            self._gone = True
-            self._room.set()
-            raise PeerGone from None
+            self._lose()
+        finally:
+            self._sending_since = None
+
+    def _lose(self) -> None:
+        """Nothing can be sent any more; what has arrived is still read."""
+        self._gone = True
+        if self._timer is not None:
+            self._timer.cancel()
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(DRAIN_S, self.close, 1001, "the connection broke")
+
+    def _look_at_sending(self) -> None:
+        """One timer for all that is sent: it looks whether the same message still waits."""
+        self._timer = None
+        if self._sending_since is None:
+            return
+        loop = asyncio.get_running_loop()
+        left_s = self._sending_since + SEND_S - loop.time()
+        if left_s > 0:
+            self._timer = loop.call_later(left_s, self._look_at_sending)
+        else:
+            self.close(1008, "the agent does not read")
 
 
 def _closed_by_peer(event: Message) -> str:
