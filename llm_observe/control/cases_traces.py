@@ -16,8 +16,6 @@ from llm_observe.spanstore.model import (
     Facets,
     Page,
     Reading,
-    ScoreFilter,
-    ScoreLine,
     Series,
     SeriesQuery,
     SessionSummary,
@@ -28,6 +26,7 @@ from llm_observe.spanstore.model import (
     TraceSummary,
     Writing,
 )
+from llm_observe.spanstore.scores import ScoreFilter, ScoreLine
 
 T = TypeVar("T")
 

@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from llm_observe.spanstore.columns import PAYLOAD, SPAN_COLUMNS
-from llm_observe.spanstore.model import ScoreFilter, ScoreLine, SpanFilter, UnknownColumn
+from llm_observe.spanstore.model import SpanFilter, UnknownColumn
+from llm_observe.spanstore.scores import ScoreFilter, ScoreLine
 
 DEFAULT = (
     "start", "service", "name", "kind", "model", "duration_ms", "ttft_ms", "queue_ms",

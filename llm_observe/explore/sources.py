@@ -14,16 +14,10 @@ from typing import Any, Protocol
 
 from llm_observe.control.client import ControlClient
 from llm_observe.errors import StoreError
-from llm_observe.spanstore.model import (
-    Page,
-    ScoreFilter,
-    SeriesQuery,
-    SpanFilter,
-    TraceFilter,
-    to_json,
-)
+from llm_observe.spanstore.model import Page, SeriesQuery, SpanFilter, TraceFilter, to_json
 from llm_observe.spanstore.otlp import decode_metrics, decode_traces
 from llm_observe.spanstore.query import SpanReader
+from llm_observe.spanstore.scores import ScoreFilter
 from llm_observe.spanstore.sqlite import SpanStore
 
 Json = dict[str, Any]

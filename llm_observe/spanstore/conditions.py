@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from llm_observe.spanstore.model import ScoreFilter, SpanFilter, TraceFilter
+from llm_observe.spanstore.model import SpanFilter, TraceFilter
 from llm_observe.spanstore.schema import MODEL, SERVICE
+from llm_observe.spanstore.scores import ScoreFilter
 
 _Term = tuple[str, tuple[Any, ...]]
 _TIMES = (-(2**63), 2**63 - 1)

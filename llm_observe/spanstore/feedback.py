@@ -17,7 +17,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
 
 from llm_observe.conventions import FEEDBACK
 from llm_observe.spanstore import promote, wire
-from llm_observe.spanstore.model import ScoreRow
+from llm_observe.spanstore.scores import ScoreRow
 
 MAX_RESULTS = 100
 """Results of one span that are read."""

@@ -20,8 +20,6 @@ from llm_observe.spanstore.conditions import trace_key
 from llm_observe.spanstore.model import (
     Facets,
     Page,
-    ScoreFilter,
-    ScoreLine,
     Series,
     SeriesQuery,
     SessionSummary,
@@ -31,6 +29,7 @@ from llm_observe.spanstore.model import (
     TraceFilter,
     TraceSummary,
 )
+from llm_observe.spanstore.scores import ScoreFilter, ScoreLine
 from llm_observe.spanstore.scoring import list_scores
 from llm_observe.spanstore.series import read_series
 from llm_observe.spanstore.spanquery import list_spans, spans_of

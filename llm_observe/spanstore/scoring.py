@@ -12,15 +12,8 @@ import zstandard
 
 from llm_observe.spanstore import cursors, feedback
 from llm_observe.spanstore.conditions import score_conditions
-from llm_observe.spanstore.model import (
-    Page,
-    Score,
-    ScoreFilter,
-    ScoreLine,
-    ScoreMean,
-    ScoreRow,
-    Span,
-)
+from llm_observe.spanstore.model import Page, Span
+from llm_observe.spanstore.scores import Score, ScoreFilter, ScoreLine, ScoreMean, ScoreRow
 
 _SCORES_OF_A_TRACE = 1000
 _NAMES_OF_A_TRACE = 20

@@ -9,7 +9,8 @@ from typing import Any
 import zstandard
 
 from llm_observe.spanstore import conditions, cursors, detail
-from llm_observe.spanstore.model import Page, ScoreMean, TraceFilter, TraceSummary
+from llm_observe.spanstore.model import Page, TraceFilter, TraceSummary
+from llm_observe.spanstore.scores import ScoreMean
 from llm_observe.spanstore.scoring import means
 
 SEARCH_SPANS = 20_000

@@ -15,15 +15,9 @@ from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from llm_observe.spanstore import schema
-from llm_observe.spanstore.model import (
-    ScoreFilter,
-    ScoreLine,
-    ScoreMean,
-    SpanFilter,
-    TraceFilter,
-    to_json,
-)
+from llm_observe.spanstore.model import SpanFilter, TraceFilter, to_json
 from llm_observe.spanstore.query import SpanReader
+from llm_observe.spanstore.scores import ScoreFilter, ScoreLine, ScoreMean
 from llm_observe.spanstore.sqlite import SpanStore
 from tests.spanstore.build import START, Clock, llm, rows, span, write
 

@@ -16,8 +16,6 @@ from llm_observe.spanstore import model
 from llm_observe.spanstore.model import (
     Facets,
     Page,
-    ScoreFilter,
-    ScoreLine,
     Series,
     SeriesQuery,
     SessionSummary,
@@ -26,6 +24,7 @@ from llm_observe.spanstore.model import (
     TraceFilter,
     TraceSummary,
 )
+from llm_observe.spanstore.scores import ScoreFilter, ScoreLine
 
 router = APIRouter(tags=["traces"])
 Text = Annotated[str, Field(max_length=512)]
