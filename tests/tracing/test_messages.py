@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_observe.conventions import Kind
@@ -31,6 +31,7 @@ def built(message: Message, finish_reason: str) -> dict[str, Any]:
     return {"role": message.role, "parts": parts, **end}
 
 
+@settings(deadline=None)
 @given(st.lists(messages, max_size=4), texts)
 def test_it_is_the_json_of_roles_and_parts(turns: list[Message], finish_reason: str) -> None:
     found = genai_messages(turns, Filter(CaptureLevel.FULL), Kind.OUTPUT, finish_reason)

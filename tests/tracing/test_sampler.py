@@ -1,6 +1,6 @@
 import threading
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
@@ -85,6 +85,7 @@ parents = st.none() | st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.integers(1, 2**128 - 1), st.floats(0.001, 1) | st.just(1.0), parents)
 def test_its_rule_is_that_of_opentelemetrys_parent_based_sampler(
     trace_id: int, ratio: float, parent: SpanContext | None

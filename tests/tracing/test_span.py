@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
@@ -86,6 +86,7 @@ deeds: st.SearchStrategy[Callable[[Span], None]] = st.one_of(
 
 
 @pytest.mark.filterwarnings("ignore")
+@settings(deadline=None)
 @given(st.lists(deeds, max_size=8))
 def test_whatever_is_done_to_it_reads_as_if_done_to_the_sdks_span(
     done: list[Callable[[Span], None]],

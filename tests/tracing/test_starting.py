@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
@@ -85,6 +85,7 @@ parents = st.none() | st.builds(
 )
 
 
+@settings(deadline=None)
 @given(parents, st.sampled_from([0.0, 0.5, 1.0]), st.booleans())
 def test_a_light_span_has_the_identity_that_the_sdk_would_give_it(
     parent: SpanContext | None, ratio: float, random: bool
