@@ -60,9 +60,10 @@ class Listener(Ending, Protocol):
 _variable = getattr(otel_context._RUNTIME_CONTEXT, "_current_context", None)
 enter: Callable[[Context], Token[Context]] = attach
 """Make a context current."""
-_reset: Callable[[Token[Context]], object] = detach
+reset: Callable[[Token[Context]], object] = detach
+"""Put back what was current before; ValueError in another context of Python's. See `leave`."""
 if isinstance(_variable, ContextVar):
-    enter, _reset = _variable.set, _variable.reset
+    enter, reset = _variable.set, _variable.reset
 
 
 def leave(token: Token[Context] | None) -> None:
@@ -70,7 +71,7 @@ def leave(token: Token[Context] | None) -> None:
     if token is None:
         return
     try:
-        _reset(token)
+        reset(token)
     except ValueError:  # the library's code went on in another context, where nothing was changed
         return
 
@@ -98,18 +99,21 @@ class Stepped(Proxy):
     def __init__(self, wrapped: Any, call: Any, start: Callable[[], Any] | None) -> None:
         super().__init__(wrapped)
         self._self_call = call
-        self._self_start = start
+        self._self_start = [start] if start is not None else []  # pop() is atomic: it begins once
 
     def _self_begin(self) -> Any:
         """The call; begun now, if this is the first step. None: only pass on."""
-        start, self._self_start = self._self_start, None
-        if start is not None:
+        if self._self_start:
+            try:
+                start = self._self_start.pop()
+            except IndexError:  # another thread was first
+                return self._self_call
             self._self_call = start()
         return self._self_call
 
     def _self_begun(self) -> Any:
         """The call, if it has begun; if not, it never will: the library's code does not run."""
-        self._self_start = None
+        self._self_start.clear()
         return self._self_call
 
     def __del__(self) -> None:
@@ -144,7 +148,7 @@ class Stream(Stepped):
             end(call, error, None)
             raise
         try:  # noqa: SIM105  # as `leave`, without the price of a call or a block
-            _reset(token)
+            reset(token)
         except ValueError:
             pass
         try:

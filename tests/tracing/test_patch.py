@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -260,3 +261,26 @@ def test_a_providers_fault_never_leaves_an_opened_call_open(
     wrapped(lambda this: None, "follow", provider).__get__(thing, Thing)()
     del thing
     assert len(recorder.calls) == recorder.started == (0 if step == "begin" else 1)
+
+
+def test_a_stream_that_two_threads_step_first_is_begun_once(recorder: KeepingRecorder) -> None:
+    both = threading.Barrier(2)
+
+    class Meeting(Toy):
+        def request(self, instance: Any, args: Any, kwargs: Any) -> Any:
+            both.wait(0.3)
+            return super().request(instance, args, kwargs)
+
+    def first(stream: Any) -> None:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            next(stream, None)
+
+    gate.reraise = False
+    stream = wrapped(lambda: Counting(5), "lazy", Meeting())()
+    threads = [threading.Thread(target=first, args=(stream,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert both.n_waiting == 0
+    assert recorder.started <= 1
