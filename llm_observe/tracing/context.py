@@ -13,7 +13,8 @@ from typing import Any
 from openinference.semconv.trace import SpanAttributes as OI
 from opentelemetry.context import Context, get_current, set_value
 
-from llm_observe.tracing.blocks import Block, Function, Stay, decorated
+from llm_observe.tracing.blocks import Block, Stay
+from llm_observe.tracing.decorating import Function, decorated
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.values import Bounds
 

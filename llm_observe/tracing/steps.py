@@ -16,7 +16,8 @@ from opentelemetry.context import Context, get_current, set_value
 from llm_observe.tracing import kinds
 from llm_observe.tracing.active import STEP_KEY
 from llm_observe.tracing.arguments import Arguments, function_name
-from llm_observe.tracing.blocks import Block, Function, Stay, decorated
+from llm_observe.tracing.blocks import Block, Stay
+from llm_observe.tracing.decorating import Function, decorated
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.recorder import suppressed
 from llm_observe.tracing.recording import Recording

@@ -10,7 +10,8 @@ from opentelemetry.context import (
     set_value,
 )
 
-from llm_observe.tracing.blocks import Block, Function, Stay, decorated
+from llm_observe.tracing.blocks import Block, Stay
+from llm_observe.tracing.decorating import Function, decorated
 
 _KEYS = (
     _SUPPRESS_INSTRUMENTATION_KEY,
