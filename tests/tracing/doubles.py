@@ -72,6 +72,7 @@ class ReplicateAPI:
     metrics: dict[str, Any] = field(default_factory=lambda: dict(METRICS))
     error_logs: str = "loading\nCUDA error while reading: Where do llamas live?"
     create_fault: Exception | None = None
+    version: str = "v1"
     early: bool = False
     """A blocking request is answered with the whole output while it still says ``processing``."""
     requests: list[httpx.Request] = field(default_factory=list)
@@ -139,7 +140,7 @@ class ReplicateAPI:
         return {
             "id": name,
             "model": "meta/llama-2-7b-chat",
-            "version": "v1",
+            "version": self.version,
             "status": status,
             "input": {},
             "output": output if ended else (half if status == "processing" else None),

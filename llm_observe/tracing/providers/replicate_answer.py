@@ -16,7 +16,6 @@ from llm_observe.tracing.providers.replicate_request import limit_of
 from llm_observe.tracing.snapshots import snapshot
 
 TERMINAL = frozenset({"succeeded", "failed", "canceled"})
-_HIDDEN = "hidden"  # the version of Replicate's official models
 HIDDEN = "hidden"
 """What a model that Replicate runs itself says of its version."""
 LOGS_TAIL = 4096
@@ -121,8 +120,7 @@ def read_prediction(call: Call, handle: Handle, prediction: Mapping[str, Any]) -
     call.server_first_token_s = _number(metrics, "time_to_first_token") or call.server_first_token_s
     call.queue_ms = _between_ms(prediction, "created_at", "started_at", call.queue_ms)
     call.response_model = str(prediction.get("model") or call.response_model)
-    if prediction.get("version") != _HIDDEN:
-        version = str(prediction.get("version") or "")
+    version = str(prediction.get("version") or "")
     if version != HIDDEN:
         call.model_version = version or call.model_version
     if handle.status == "failed":

@@ -61,6 +61,13 @@ def test_a_run_returns_what_it_returned_and_is_recorded(recorder: KeepingRecorde
     assert (span.start_time, span.end_time) == (call.start_ns, call.end_ns)
 
 
+def test_the_version_of_a_model_that_replicate_runs_itself_is_not_told(
+    recorder: KeepingRecorder,
+) -> None:
+    ReplicateAPI(version="hidden").client().run(MODEL, input=PROMPT)
+    assert (recorder.call.model_version, recorder.call.finish_reason) == ("", "stop")
+
+
 def test_names_imported_earlier_and_module_functions_are_recorded(
     recorder: KeepingRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
