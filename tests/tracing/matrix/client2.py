@@ -9,10 +9,15 @@ import asyncio
 import gc
 import importlib
 import os
+import shutil
+import tempfile
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
+
+import certifi
 
 from llm_observe.testing import Fault
 from llm_observe.testing.catalogue import LLAMA_MODELS, version_json
@@ -25,6 +30,7 @@ early_run, early_use, early_stream = replicate.run, replicate.use, replicate.str
 VERSION = LLAMA_MODELS[MODEL]
 OWNER, NAME = MODEL.split("/")
 POLL_S = "0.003"
+_END = "-----END CERTIFICATE-----"
 
 
 @contextmanager
@@ -50,7 +56,11 @@ async def async_client(url: str, **options: Any) -> AsyncIterator[Any]:
 @contextmanager
 def module_client(url: str) -> Iterator[None]:
     """Point the functions of the module, and what `use` makes, at a server."""
+    bundle = Path(certifi.where()).read_text()
+    authority = Path(tempfile.mkdtemp()) / "one.pem"
+    authority.write_text(bundle[: bundle.index(_END) + len(_END)] + "\n")
     wanted = {
+        "SSL_CERT_FILE": str(authority),  # `use` makes many clients; each would load all of them
         "REPLICATE_BASE_URL": f"{url}/v1",
         "REPLICATE_API_TOKEN": "any",
         "REPLICATE_POLL_INTERVAL": POLL_S,
@@ -62,6 +72,7 @@ def module_client(url: str) -> Iterator[None]:
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
+        shutil.rmtree(authority.parent)
 
 
 @asynccontextmanager

@@ -57,6 +57,16 @@ def check_counts(case: Case, observed: Recorded) -> None:
     assert not measured or observed.tokens.get("output", 0) in (0, len(WORDS), 1)
 
 
+def check_times(case: Case, observed: Recorded, span: Span, found: Mapping[str, Any]) -> None:
+    """A first piece has its moment where pieces arrive while they are made."""
+    live = case.surface.live and bool(observed.seen.items)
+    assert ("gen_ai.response.time_to_first_chunk" in found) == live
+    assert observed.firsts == live
+    moments = [e.time_unix_nano for e in span.events if e.name == "First Token Stream Event"]
+    assert len(moments) == live
+    assert all(span.start_time_unix_nano <= m <= span.end_time_unix_nano for m in moments)
+
+
 def check_current(case: Case, observed: Recorded) -> None:
     """The caller's code runs in the caller's span, the library's requests in ours."""
     outer = [span for span in observed.spans if span.name == "chain"]
@@ -77,6 +87,7 @@ def check_span(case: Case, observed: Recorded, span: Span) -> None:
     check_answer(case, observed, found)
     check_status(case, observed, span, found)
     check_parent(observed, span)
+    check_times(case, observed, span, found)
 
 
 def check_name(case: Case, observed: Recorded, span: Span, found: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ from tests.tracing.matrix.seen import Seen
 from tests.tracing.matrix.table import ANSWER, ASKED, DEPLOYMENT, MODEL, Case, Situation
 
 LIMITS = ServerLimits(body_bytes=16_000_000, input_characters=4_000_000, predictions=100)
+_TIMES = ("duration", "time_to_first_chunk")
 OTHER_SCOPE = "openinference.instrumentation.langchain"
 
 
@@ -43,6 +45,8 @@ class Recorded:
     spans: list[Span]
     durations: int
     """Data points of the duration, counted."""
+    firsts: int
+    """Those of the time to the first chunk."""
     tokens: Mapping[str, float]
     """Sums of the token histograms by type."""
     creates: int
@@ -149,17 +153,17 @@ class World:
                 httpx.post(f"{self.url}/v1/predictions/{each.id}/cancel").raise_for_status()
 
     def _recorded(self, seen: Seen, within: set[str], creates: int) -> Recorded:
+        counts: Counter[str] = Counter()
         tokens: dict[str, float] = {}
-        durations = 0
         for metric in self.sink.metrics():
             for point in metric.histogram.data_points:
-                if metric.name.endswith(".operation.duration"):
-                    durations += point.count
-                if metric.name.endswith(".token.usage"):
+                counts[metric.name] += point.count
+                if metric.name == "gen_ai.client.token.usage":
                     kind = {a.key: a.value.string_value for a in point.attributes}
                     which = kind["gen_ai.token.type"]
                     tokens[which] = tokens.get(which, 0) + point.sum
-        return Recorded(seen, self.sink.spans(), durations, tokens, creates, within)
+        durations, firsts = (counts[f"gen_ai.client.operation.{name}"] for name in _TIMES)
+        return Recorded(seen, self.sink.spans(), durations, firsts, tokens, creates, within)
 
 
 def _flush(pipeline: Pipeline | None) -> None:
