@@ -25,7 +25,7 @@ Call = Callable[[], None]
 STREAMS = {"short": 10, "long": 210}
 """Pieces of the streams whose difference is the cost of a piece."""
 
-WARM = 30
+WARM, RUNS = 30, 4
 
 
 # -- the clients ---------------------------------------------------------------------------------
@@ -126,27 +126,28 @@ def thread_cost(job: dict[str, Any]) -> dict[str, Any]:
 
 def _thread_figures(client: Any, calls: int) -> dict[str, float]:
     _repeat(client.whole, WARM)
-    found: dict[str, float] = {}
-    found["call_us"], found["call_wall_us"] = _per_call(client.whole, calls)
+    found = _per_call("call", client.whole, calls)
     for name, client.pieces in STREAMS.items():
         _repeat(client.stream, 3)
-        found[f"{name}_us"], found[f"{name}_wall_us"] = _per_call(client.stream, calls // 4 + 4)
+        found |= _per_call(name, client.stream, calls // 4 + 8)
     client.pieces = PIECES
     return {**found, "peak_kib": _peak(client.whole, min(calls, 50))}
 
 
-def _per_call(call: Call, calls: int) -> tuple[float, float]:
-    """Medians in µs: CPU of this thread, wall."""
-    found = []
+def _per_call(name: str, call: Call, calls: int) -> dict[str, float]:
+    """µs: CPU of this thread in a call that was not disturbed, and in the middle; wall likewise."""
+    cpu, wall = [], []
     gc.collect()
     for _ in range(calls):
-        cpu, wall = time.thread_time_ns(), time.perf_counter_ns()
+        began = time.thread_time_ns(), time.perf_counter_ns()
         call()
-        found.append((time.thread_time_ns() - cpu, time.perf_counter_ns() - wall))
-    return (
-        statistics.median(cpu for cpu, _ in found) / 1e3,
-        statistics.median(wall for _, wall in found) / 1e3,
-    )
+        cpu.append((time.thread_time_ns() - began[0]) / 1e3)
+        wall.append((time.perf_counter_ns() - began[1]) / 1e3)
+    return {
+        f"{name}_us": statistics.quantiles(cpu, n=10)[0],
+        f"{name}_median_us": statistics.median(cpu),
+        f"{name}_wall_us": statistics.quantiles(wall, n=10)[0],
+    }
 
 
 def _peak(call: Call, calls: int) -> float:
@@ -174,7 +175,12 @@ def process_cost(job: dict[str, Any]) -> dict[str, Any]:
     flush()
     exported(job)
     after = _process_figures(client, job["calls"], flush)
-    return {"before": before, "after": after, "exported": exported(job), "calls": job["calls"] * 2}
+    return {
+        "before": before,
+        "after": after,
+        "exported": exported(job),
+        "calls": job["calls"] * 2 * RUNS,
+    }
 
 
 def _process_figures(client: Any, calls: int, flush: Call) -> dict[str, float]:
@@ -185,11 +191,15 @@ def _process_figures(client: Any, calls: int, flush: Call) -> dict[str, float]:
 
 
 def _process_cpu(call: Call, calls: int, flush: Call) -> float:
+    """Of several runs, each with its flush, the one that was least disturbed."""
     gc.collect()
-    begin = time.process_time_ns()
-    _repeat(call, calls)
-    flush()
-    return (time.process_time_ns() - begin) / calls / 1e3
+    found = []
+    for _ in range(RUNS):
+        begin = time.process_time_ns()
+        _repeat(call, calls)
+        flush()
+        found.append((time.process_time_ns() - begin) / calls / 1e3)
+    return min(found)
 
 
 def startup(job: dict[str, Any]) -> dict[str, float]:

@@ -72,9 +72,9 @@ def test_the_callers_thread_is_measured_with_and_without(benchmark: Any, url: st
 def test_every_call_of_ours_is_exported_with_prompt_and_answer(benchmark: Any, url: str) -> None:
     found = job(benchmark, url, "process")
     exported = found["exported"]
-    assert exported["spans"] == found["calls"] == 6
-    assert min(exported["prompts"], exported["answers"]) >= 6
-    assert exported["attributes"] > 6 * 30
+    assert exported["spans"] == found["calls"] >= 6
+    assert min(exported["prompts"], exported["answers"]) >= found["calls"]
+    assert exported["attributes"] > found["calls"] * 30
     row = benchmark._process([found])
     assert row["content"]
     assert row["spans"] == 1
