@@ -177,6 +177,9 @@ _BLOCKING: Ask = lambda s: s.client.predictions.create(  # noqa: E731  # one row
     version=VERSION, input=s.input, prefer="wait", **s.params
 )
 _NO_FILES = {"values that are not JSON": "`use` takes inputs only, and no strategy for files"}
+_NO_STRATEGY = {
+    "values that are not JSON": "of this version's two methods only one takes a strategy for files"
+}
 _NEVER_STARTED = dict.fromkeys(
     ("break", "close", "garbage-collected", "exception in the loop's body"),
     "this version's iterator raises at its first step, before any piece",
@@ -306,6 +309,7 @@ HANDLES = (
             create,
             shape="handle",
             asks=_asked_for(name),
+            lacks=_NO_STRATEGY if name.startswith("deployments") else {},
             finish=lambda s, p: s.client.predictions.wait(p.id),
         )
     ),
