@@ -42,17 +42,28 @@ _LONGEST_IMPORT_S = 10.0
 LastWords = Callable[[], object]
 
 
+def _nothing() -> None:
+    """Nothing to do."""
+
+
 class Exits:
     """The doors of this process. `open` and `close` may alternate."""
 
     def __init__(self) -> None:
         self._last_words: LastWords | None = None
+        self._make_ready: LastWords = _nothing
         self._hung = False
         self._renew()
 
-    def open(self, last_words: LastWords, *, use_signals: bool = True) -> None:
-        """Run ``last_words`` once, when the process ends. It never raises."""
-        self._last_words = last_words
+    def open(
+        self, last_words: LastWords, make_ready: LastWords = _nothing, *, use_signals: bool = True
+    ) -> None:
+        """Run ``last_words`` once, when the process ends. It never raises.
+
+        ``make_ready`` runs before it, when the main thread has ended and threads may still be
+        started; since Python 3.12 that is so no longer when `atexit` runs.
+        """
+        self._last_words, self._make_ready = last_words, make_ready
         self._renew()
         atexit.unregister(self._at_exit)  # the last registered runs first
         atexit.register(self._at_exit)
@@ -60,13 +71,21 @@ class Exits:
             self._hung = True
             wrapt.register_post_import_hook(self._found_multiprocessing, _UTIL)
             os.register_at_fork(after_in_child=self._renew)
+            # Not public, and what `concurrent.futures` of the standard library uses.
+            register = getattr(threading, "_register_atexit", None)
+            if register is not None:
+                register(self._main_thread_ended)
         if use_signals:
             signals.stand_in(self.speak)
 
     def close(self) -> None:
         """Run nothing any more."""
-        self._last_words = None
+        self._last_words, self._make_ready = None, _nothing
         signals.stand_down()
+
+    def _main_thread_ended(self) -> None:
+        with gate:
+            self._make_ready()
 
     def speak(self) -> None:
         """The last words, if there are any: begin them, or wait for those under way.

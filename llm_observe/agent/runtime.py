@@ -13,9 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
-
-from opentelemetry.sdk.resources import Resource
 
 from llm_observe.agent import doors, reports, standing
 from llm_observe.agent.health import Watch
@@ -30,40 +27,20 @@ from llm_observe.agent.offers import (
 )
 from llm_observe.agent.options import Options
 from llm_observe.agent.standing import Standing, config_hash
+from llm_observe.agent.steered import Steered
 from llm_observe.errors import Problem, SettingsError
 from llm_observe.opamp import ConfigFile, ConfigState, ConfigStatus, events
 from llm_observe.settings.layers import Resolved
-from llm_observe.settings.model import Settings
 from llm_observe.tracing import instrument
-from llm_observe.tracing.applying import Applied
-from llm_observe.tracing.export.status import PipelineStatus
 from llm_observe.tracing.gate import gate
 
-__all__ = ["Runtime", "Start", "Steered", "dialling"]
+__all__ = ["Runtime", "Start", "dialling"]
 
 logger = logging.getLogger("llm_observe.agent")
 
 _LOOK_S = 2.0
 _APPLY_S = 15.0
 _STOP, _WAKE = object(), events.Connected()
-
-
-class Steered(Protocol):
-    """What the agent wants of a pipeline."""
-
-    config_hash: str
-
-    def apply(self, settings: Settings, config_hash: str, *, timeout_s: float = 10.0) -> Applied:
-        """Put settings in force, as `Pipeline.apply`."""
-
-    def begin_again(self, resource: Resource, settings: Settings, config_hash: str) -> None:
-        """Put settings in force that are not asked about, as `Pipeline.begin_again`."""
-
-    def rename(self, resource: Resource) -> None:
-        """Describe this process anew."""
-
-    def status(self) -> PipelineStatus:
-        """The present counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

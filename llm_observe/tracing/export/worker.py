@@ -149,7 +149,7 @@ class DestinationWorker:
             self._hurry_until = until
             for line in self._lines:
                 line.backoff.hurry()
-            if self._queued():
+            if self._destination is not None:  # also for what is still on its way to the queue
                 self._ensure_thread()
             self._changed.notify_all()
 
