@@ -16,10 +16,9 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from opentelemetry import trace
@@ -36,34 +35,24 @@ from opentelemetry.trace import (
     Link,
     Span,
     SpanKind,
-    Status,
-    StatusCode,
     TracerProvider,
     get_tracer,
 )
 
-from llm_observe.conventions import CONTEXT_ATTRIBUTES, CONTEXT_FIELDS, Kind, kind_of, renamed
-from llm_observe.policy.capture import Verdict, verdict
-from llm_observe.settings.model import CaptureLevel, Settings
+from llm_observe.conventions import renamed
+from llm_observe.settings.model import Settings
 from llm_observe.tracing import foreign_steps
 from llm_observe.tracing.call import Call, start_attributes
 from llm_observe.tracing.export.bounds import Bounds, read_bounds
-from llm_observe.tracing.export.cleaning import clean, clean_text
 from llm_observe.tracing.export.entry import Entry
 from llm_observe.tracing.export.intake import Intake
-from llm_observe.tracing.foreign_fit import fitted, room_on
+from llm_observe.tracing.foreign_ending import Ended, Ender, Endings, allowed, in_time, write
 from llm_observe.tracing.foreign_meter import ForeignMeter
 from llm_observe.tracing.gate import gate
-from llm_observe.tracing.render import Rendered, render
 from llm_observe.version import __version__
 
 SCOPE = "llm_observe.calls"
 """Instrumentation scope of our spans, on any provider."""
-
-_CONTEXT_KEYS = (*(key for key, _ in CONTEXT_FIELDS), *CONTEXT_ATTRIBUTES, "tag.tags")
-_POLL_S = 0.005
-
-Ended = Callable[[Span, Call], None]
 
 
 class ForeignRecorder:
@@ -92,8 +81,8 @@ class ForeignRecorder:
         self._given, self._meters = provider, meter_provider
         self._bounds = bounds or read_bounds(os.environ)
         self._tracer = get_tracer(SCOPE, __version__, provider)
-        self._ender = _Ender(self._end, ended)
-        self._busy: dict[object, None] = {}
+        self._ender = Ender(self._end, ended)
+        self._endings = Endings()
         self._over = self._at_exit = False
         self._born_ns = 0  # in a forked child: what had begun by then is its parent's to end
         self._build()
@@ -127,7 +116,7 @@ class ForeignRecorder:
             return INVALID_SPAN
         self._begin()
         call.config_hash = self.config_hash
-        there = _allowed(here, self.settings.capture.level)
+        there = allowed(here, self.settings.capture.level)
         token = attach(there)  # some tracers read the current context, whatever they are given
         try:
             return self._started(call, there)
@@ -142,7 +131,7 @@ class ForeignRecorder:
             call.end_ns = call.now()
         if self._over or not (call.completion or call.aborted):
             self._end(span, call)
-        self._intake.put(Entry(span, call))  # type: ignore[arg-type]  # any span: `_Ender` reads it
+        self._intake.put(Entry(span, call))  # type: ignore[arg-type]  # any span: `Ender` reads it
 
     def start_step(
         self, name: str, context: Context, attributes: Mapping[str, Any], links: Sequence[Link]
@@ -150,7 +139,7 @@ class ForeignRecorder:
         """Start the span of a step or a score (`stepping.StepRecorder`)."""
         if self._over:
             return INVALID_SPAN
-        there = _allowed(context, self.settings.capture.level)
+        there = allowed(context, self.settings.capture.level)
         return foreign_steps.start(
             self.tracer_provider, self.settings, name, there, attributes, links
         )
@@ -164,7 +153,7 @@ class ForeignRecorder:
         if self._over or error is None or isinstance(error, Exception):
             end()
         else:
-            self._intake.put(Entry(end))  # type: ignore[arg-type]  # `_Ender` calls it
+            self._intake.put(Entry(end))  # type: ignore[arg-type]  # `Ender` calls it
 
     # -- on other threads ---------------------------------------------------------------------
 
@@ -173,18 +162,13 @@ class ForeignRecorder:
 
         Afterwards none is ended under settings older than those in force now.
         """
-        before = [*self._busy]
-        while any(token in self._busy for token in before):
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(_POLL_S)
-        return self._intake.flush(deadline)
+        return self._endings.settled(deadline) and self._intake.flush(deadline)
 
     def drained(self, deadline: float) -> bool:
         """Have the provider send what it holds; False if it cannot, or not in time."""
         flush = getattr(self.tracer_provider, "force_flush", None)
         remaining = deadline - time.monotonic()
-        return flush is not None and _in_time(lambda: flush(int(remaining * 1000)), remaining)
+        return flush is not None and in_time(lambda: flush(int(remaining * 1000)), remaining)
 
     def flush(self, timeout_s: float) -> bool:
         """End all spans of calls that are over, and have the provider send them."""
@@ -204,7 +188,7 @@ class ForeignRecorder:
 
     def after_fork_in_child(self) -> None:
         """Start over in a forked child; what waited or is under way is the parent's to end."""
-        self._born_ns, self._busy = time.time_ns(), {}
+        self._born_ns, self._endings = time.time_ns(), Endings()
         self._build()
 
     # -- inside -------------------------------------------------------------------------------
@@ -233,93 +217,12 @@ class ForeignRecorder:
             atexit.register(self.shutdown)
 
     def _end(self, span: Span, call: Call) -> None:
-        token = object()
-        self._busy[token] = None  # before the level is read: `settled` must see it
-        try:
+        with self._endings.one():
             with gate:
-                self._write(span, call)
+                write(span, call, self.settings)
             with gate:  # a processor of the app's own may raise, and the call counts all the same
                 span.end(call.end_ns)
-        finally:
-            self._busy.pop(token, None)
 
     def _end_step(self, span: Span, said: Mapping[str, Any], error: BaseException | None) -> None:
-        token = object()
-        self._busy[token] = None  # as above
-        try:
+        with self._endings.one():
             foreign_steps.end(span, said, error, self.settings, self.config_hash)
-        finally:
-            self._busy.pop(token, None)
-
-    def _write(self, span: Span, call: Call) -> None:
-        call.settle()
-        if span.is_recording():
-            level, genai = self.settings.capture.level, self.settings.conventions.genai
-            rendered = render(call, level, genai)
-            attributes = clean(rendered.attributes)
-            span.set_attributes(fitted(attributes, room_on(span, attributes)))
-            _tell(span, rendered)
-
-
-class _Ender:
-    """Stands where the intake has its destinations: ends what waited, and tells of all."""
-
-    def __init__(self, end: Ended, ended: Ended | None) -> None:
-        self._end, self._ended = end, ended
-
-    def start(self) -> None:
-        """Nothing has to be ready."""
-
-    def offer(self, entry: Entry) -> None:
-        """A call is over, and as complete as it will be; or a step is to be ended."""
-        span, call = entry.span, entry.call
-        if isinstance(span, partial):
-            span()
-            return
-        if not isinstance(span, Span) or call is None:
-            return
-        if span.is_recording():
-            self._end(span, call)
-        if self._ended is not None:
-            self._ended(span, call)
-
-    def offer_metrics(self, payload: bytes) -> None:
-        """There are none: the meter's provider exports by itself."""
-
-    def watch(self, now: float) -> None:
-        """No request of ours is under way."""
-
-
-def _tell(span: Span, rendered: Rendered) -> None:
-    for event in rendered.events:
-        span.add_event(event.name, clean(event.attributes), event.timestamp_ns)
-    if rendered.error is not None:
-        span.set_status(Status(StatusCode.ERROR, clean_text(rendered.error)))
-
-
-def _allowed(context: Context, level: CaptureLevel) -> Context:
-    """The context less what may not be recorded: some tracers write it onto every span."""
-    hidden = [key for key in _hidden(level) if key in context]
-    if not hidden:
-        return context
-    return Context({key: value for key, value in context.items() if key not in hidden})
-
-
-@cache
-def _hidden(level: CaptureLevel) -> tuple[str, ...]:
-    kinds = ((key, kind_of(key) or Kind.INPUT) for key in _CONTEXT_KEYS)
-    return tuple(key for key, kind in kinds if verdict(kind, level) is not Verdict.KEEP)
-
-
-def _in_time(function: Callable[[], object], timeout_s: float) -> bool:
-    """Whether it said yes within the time. The SDK's own force_flush ignores its time-out."""
-    answers: list[object] = []
-    thread = threading.Thread(
-        target=lambda: answers.append(function()), name="llm-observe-drain", daemon=True
-    )
-    try:
-        thread.start()
-    except RuntimeError:  # the interpreter is ending: the provider's own end is near
-        return False
-    thread.join(max(0.0, timeout_s))
-    return bool(answers and answers[0])
