@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
+import pandas as pd
 import pytest
 
 from llm_observe.explore import Traces, Truncated, open
 from llm_observe.explore.frames import DEFAULT, SCORE_COLUMNS
 from llm_observe.spanstore.model import UnknownColumn
+from tests.cli.plane import serving
 from tests.explore.seed import AFTER, BEFORE, attribute, request, span, turn
 from tests.explore.test_notebook import executed, output_of
 
@@ -97,6 +100,23 @@ def test_a_trace_shows_what_was_said_about_it(traces: Traces) -> None:
     assert "2 span(s)" in repr(trace)
     assert "helpful 0" in trace._repr_html_()
     assert "1 d" not in trace._repr_html_()
+
+
+def test_a_control_plane_answers_as_its_file_does(
+    file: Path, traces: Traces, tmp_path: Path
+) -> None:
+    with serving(tmp_path) as address:
+        for line in file.read_bytes().splitlines():
+            headers = {"content-type": "application/json"}
+            httpx.post(f"{address}/v1/traces", content=line, headers=headers).raise_for_status()
+        with open(address) as remote:
+            pd.testing.assert_frame_equal(remote.spans(), traces.spans())
+            pd.testing.assert_frame_equal(remote.scores(), traces.scores())
+            asked: dict[str, Any] = {"value_min": 0.5, "model": "meta/llama-2-7b-chat"}
+            pd.testing.assert_frame_equal(remote.scores(**asked), traces.scores(**asked))
+            pd.testing.assert_frame_equal(
+                remote.compare(score="helpful"), traces.compare(score="helpful")
+            )
 
 
 def test_the_notebook_shows_them(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
