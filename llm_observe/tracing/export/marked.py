@@ -4,12 +4,16 @@ gRPC does not show the sockets of its channels. But it sets the keep-alive time-
 was given as ``TCP_USER_TIMEOUT``, so a number that is used once tells a channel's socket from all
 others of the process, the application's own to the same place included.
 
+The descriptors of the application are only asked, by number, for that option. None is copied:
+to close the copy of a file's descriptor would drop the locks that the process holds on the file.
+
 Linux only; elsewhere nothing is found, and a connection ends as its library ends it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import itertools
 import os
 import socket
@@ -18,6 +22,7 @@ import time
 from collections.abc import Iterator
 
 _FDS = "/proc/self/fd"
+_LIBC = ctypes.CDLL(None)
 _FORGET = struct.pack("ii", 1, 0)
 _OPTION = getattr(socket, "TCP_USER_TIMEOUT", None)
 _FIRST, _MARKS = 20_011, 9_973
@@ -36,10 +41,9 @@ def forget(mark: int) -> None:
 
     A library that waits for a socket to take more bytes learns of its end, and closes it.
     """
-    for sock in _marked(mark):
-        with contextlib.suppress(OSError):
+    for fd in _marked(mark):
+        with contextlib.suppress(OSError), _held(fd, mark) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _FORGET)
-        with contextlib.suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
 
 
@@ -53,29 +57,27 @@ def gone(mark: int, within_s: float) -> bool:
     return True
 
 
-def _marked(mark: int) -> Iterator[socket.socket]:
+def _marked(mark: int) -> Iterator[int]:
+    """Descriptors of the marked sockets."""
     if _OPTION is None or not os.path.isdir(_FDS):
         return
     for name in os.listdir(_FDS):
-        with contextlib.suppress(OSError), _same(int(name)) as sock:
-            if _mark_of(sock) == mark:
-                yield sock
+        if _mark_of(int(name)) == mark:
+            yield int(name)
+
+
+def _mark_of(fd: int) -> int:
+    """The time-out of a TCP socket; 0 for anything else. Changes nothing."""
+    value, size = ctypes.c_int(0), ctypes.c_uint(ctypes.sizeof(ctypes.c_int))
+    asked = (fd, socket.IPPROTO_TCP, _OPTION, ctypes.byref(value), ctypes.byref(size))
+    return value.value if _LIBC.getsockopt(*asked) == 0 else 0
 
 
 @contextlib.contextmanager
-def _same(fd: int) -> Iterator[socket.socket]:
-    """The socket behind a descriptor, by a descriptor of our own."""
+def _held(fd: int, mark: int) -> Iterator[socket.socket]:
+    """The socket itself, which nobody can close meanwhile and give its number to another."""
     own = os.dup(fd)
-    try:
-        sock = socket.socket(fileno=own)
-    except OSError:
-        os.close(own)
-        raise
-    with sock:
+    if _mark_of(own) != mark:  # it was closed just now; a copy of what came after stays unclosed
+        raise OSError
+    with socket.socket(fileno=own) as sock:
         yield sock
-
-
-def _mark_of(sock: socket.socket) -> int:
-    if sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.type != socket.SOCK_STREAM:
-        return 0
-    return 0 if _OPTION is None else sock.getsockopt(socket.IPPROTO_TCP, _OPTION)
