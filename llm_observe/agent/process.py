@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("llm_observe")
 
 _RUNTIME = "llm_observe.agent.runtime"
+_EXPORTERS_FIRST_S = 0.05
+"""Modules are loaded one after the other: what sends spans first, for a script that ends soon."""
+
 _SETTLE_S = 0.1
 """A forked child that lives shorter (most of them run another program) is not announced."""
 
@@ -60,7 +63,7 @@ class Handle:
         runtime = self._runtime
         return runtime.standing if runtime else self._first
 
-    def _start_runtime(self, after_s: float = 0.0) -> None:
+    def _start_runtime(self, after_s: float = _EXPORTERS_FIRST_S) -> None:
         url = self._options.opamp_url
         if url is not None:  # below `threading`, whose start() waits until the thread has its turn
             _thread.start_new_thread(self._load_runtime, (url, after_s))
@@ -69,15 +72,19 @@ class Handle:
         """On a thread of its own: loading pydantic, protobuf and websockets takes a while."""
         try:
             time.sleep(after_s)
-            module, options = late.load(_RUNTIME), self._options
-            start = module.Start(options=options, standing=self._first, pipeline=self._pipeline)
-            runtime: Runtime = module.Runtime(start, module.dialling(url, options.token))
-            with self._switching:  # a program that took over meanwhile has started another one
-                if not self._closed and options is self._options and self._runtime is None:
-                    runtime.start()
-                    self._runtime = runtime
+            if not self._closed:
+                self._link_up(url)
         except Exception:  # an app must run on when its remote control cannot start
             logger.exception("llm-observe: remote control could not start; tracing goes on")
+
+    def _link_up(self, url: str) -> None:
+        module, options = late.load(_RUNTIME), self._options
+        start = module.Start(options=options, standing=self._first, pipeline=self._pipeline)
+        runtime: Runtime = module.Runtime(start, module.dialling(url, options.token))
+        with self._switching:  # a program that took over meanwhile has started another one
+            if not self._closed and options is self._options and self._runtime is None:
+                runtime.start()
+                self._runtime = runtime
 
     def take_over(self, options: Options) -> None:
         """The program itself says what it wants. In force when this returns; nothing is lost."""
