@@ -36,6 +36,7 @@ class Active:
 
     __slots__ = (
         "_nameless",
+        "_outside",
         "_recorder",
         "_span",
         "_touched_ns",
@@ -60,11 +61,12 @@ class Active:
         self._nameless = not call.request_model  # the server knows the model by its version
         there = span.get_span_context().is_valid  # an invalid span would hide the caller's
         inside = set_span_in_context(span, base) if there else base
-        if there and STEP_KEY in base:
-            step: Step = base[STEP_KEY]  # type: ignore[assignment]  # whoever sets it keeps the protocol
-            step.called(span.get_span_context())
-        self.context = set_value(ACTIVE_KEY, self, inside)
+        self.context, self._outside = set_value(ACTIVE_KEY, self, inside), base
         inflight.began(self)
+        if there and STEP_KEY in base:
+            with gate:
+                step: Step = base[STEP_KEY]  # type: ignore[assignment]  # whoever sets it keeps the protocol
+                step.called(span.get_span_context())
 
     # -- how it goes --------------------------------------------------------------------------
 
@@ -105,7 +107,7 @@ class Active:
         """The app goes on by itself with an object of the library, unless the answer is there."""
         with gate:
             self.provider.part(self.call, value)
-            if not (self.provider.over(self.call) or over):
+            if not (self.provider.over(self.call) or over) and self.running:
                 self.touch()
                 keys = [(self.provider.name, key) for key in self.provider.keys(self.call)]
                 inflight.hold(self, value, self.provider.anchor(value), keys)
@@ -169,6 +171,7 @@ class Active:
         if not inflight.ended(self):
             return
         self.take, call = _ignore, self.call
+        self.context = self._outside  # the other one holds this call, which would hold it too
         try:
             self.provider.end(call)
         except Exception as error:  # noqa: BLE001  # as `with gate`, at no cost where nothing is raised

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from llm_observe.tracing import inflight, patch
+from llm_observe.tracing.active import Active
 from llm_observe.tracing.gate import gate
 from tests.tracing.doubles import KeepingRecorder
 from tests.tracing.toys import Thing, Toy, wrapped
@@ -147,3 +148,22 @@ def test_in_a_forked_child_calls_of_the_parent_are_not_its_own(
     assert list(stream) == ["b"]
     del thing
     assert recorder.started == len(recorder.calls) == 2
+
+
+def test_nothing_of_a_call_waits_for_the_garbage_collector(recorder: KeepingRecorder) -> None:
+    def pieces() -> Iterator[str]:
+        yield "a"
+        yield "b"
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = sum(type(thing) is Active for thing in gc.get_objects())
+        wrapped(lambda: "x")()
+        list(wrapped(pieces, "lazy")())
+        next(wrapped(pieces, "lazy")())
+        wrapped(lambda: Thing(), "open")()
+        assert sum(type(thing) is Active for thing in gc.get_objects()) == before
+    finally:
+        gc.enable()
+    assert recorder.started == len(recorder.calls) == 4
