@@ -7,6 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
+import replicate
+import wrapt
 from opentelemetry import trace as otel
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
@@ -49,6 +51,44 @@ def test_a_call_in_another_instrumentors_span_is_its_child(recorder: KeepingReco
     ours, theirs = recorder.spans
     assert ours.parent is not None
     assert ours.parent.span_id == theirs.context.span_id
+
+
+@pytest.mark.parametrize("theirs_first", [True, False])
+def test_another_instrumentor_of_the_same_functions_may_stand_around_or_inside(
+    monkeypatch: pytest.MonkeyPatch, theirs_first: bool
+) -> None:
+    """One that keeps its span current across the pieces of a stream, as some do."""
+    recorder = KeepingRecorder()
+    tracer = recorder.tracer_provider.get_tracer("other")
+
+    def run(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        with tracer.start_as_current_span("theirs"):
+            return wrapped(*args, **kwargs)
+
+    def stream(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        with tracer.start_as_current_span("theirs"):
+            yield from wrapped(*args, **kwargs)
+
+    def theirs() -> None:
+        for name, wrapper in {"run": run, "stream": stream}.items():
+            function = getattr(replicate.client, name)
+            monkeypatch.setattr(replicate.client, name, wrapt.FunctionWrapper(function, wrapper))
+
+    if theirs_first:
+        theirs()
+    with instrumented(recorder):
+        if not theirs_first:
+            theirs()
+        client = ReplicateAPI().client()
+        assert client.run(MODEL, input=PROMPT) == WORDS
+        assert len(list(client.stream(MODEL, input=PROMPT))) == 7
+        monkeypatch.undo()
+    assert recorder.started == len(recorder.calls) == 2
+    names = {span.context.span_id: span.name for span in recorder.spans}
+    parents = [(s.name, names[s.parent.span_id]) for s in recorder.spans if s.parent]
+    ours = f"chat {MODEL}"
+    assert parents == [("theirs", ours) if theirs_first else (ours, "theirs")] * 2
+    assert not otel.get_current_span().get_span_context().is_valid
 
 
 def test_the_span_is_current_while_the_library_works(recorder: KeepingRecorder) -> None:
