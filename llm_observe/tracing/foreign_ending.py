@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import Span, Status, StatusCode
 
 from llm_observe.conventions import CONTEXT_ATTRIBUTES, CONTEXT_FIELDS, Kind, kind_of
@@ -36,17 +36,25 @@ class Ender:
         """Nothing has to be ready."""
 
     def offer(self, entry: Entry) -> None:
-        """A call is over, and as complete as it will be; or a step is to be ended."""
-        span, call = entry.span, entry.call
+        """A call is over, and as complete as it will be; or a step is to be ended.
+
+        This thread is one on which instrumentation is suppressed, and some processors (Logfire's)
+        drop what ends where it is.
+        """
+        token = attach(Context())
+        try:
+            self._take(entry.span, entry.call)
+        finally:
+            detach(token)
+
+    def _take(self, span: object, call: Call | None) -> None:
         if isinstance(span, partial):
             span()
-            return
-        if not isinstance(span, Span) or call is None:
-            return
-        if span.is_recording():
-            self._end(span, call)
-        if self._ended is not None:
-            self._ended(span, call)
+        elif isinstance(span, Span) and call is not None:
+            if span.is_recording():
+                self._end(span, call)
+            if self._ended is not None:
+                self._ended(span, call)
 
     def offer_metrics(self, payload: bytes) -> None:
         """There are none: the meter's provider exports by itself."""

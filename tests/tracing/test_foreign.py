@@ -253,6 +253,23 @@ def test_a_call_that_was_broken_off_is_ended_away_from_the_garbage_collector(
     assert threading.main_thread() not in threads
 
 
+def test_a_processor_that_heeds_suppression_gets_what_a_worker_ends(
+    place: Callable[..., Place],
+) -> None:
+    seen: list[str] = []
+
+    class Heeding(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            if not otel_context.get_value(_SUPPRESS_INSTRUMENTATION_KEY):
+                seen.append(span.name)
+
+    here = place()
+    here.provider.add_span_processor(Heeding())
+    here.record(here.call(aborted=True))
+    assert here.recorder.flush(LONG_S)
+    assert seen == ["chat meta/llama-2-7b-chat"]
+
+
 def test_an_unsampled_call_is_counted_and_not_exported(place: Callable[..., Place]) -> None:
     here = place(sampler=ALWAYS_OFF)
     here.record(here.call(input_tokens=3))
