@@ -214,3 +214,29 @@ def test_a_prompt_step_has_the_template_and_a_chain_has_not(recorder: KeepingRec
     fill, chain = map(attributes, recorder.spans)
     assert fill["llm.prompt_template.template"] == "Hi {name}"
     assert "llm.prompt_template.template" not in chain
+
+
+OVERRIDES = [
+    (using_user("a"), using_user("b"), "user", "b"),
+    (context(user="a"), using_user("b"), "user", "b"),
+    (using_user("a"), context(user="b"), "user", "b"),
+    (using_tags(["a"]), using_tags(["b"]), "tags", ("b",)),
+    (using_tags(["a"]), context(tags=["b"]), "tags", ("a", "b")),
+    (context(tags=["a"]), using_tags(["b"]), "tags", ("b",)),
+    (using_metadata({"a": 1}), using_metadata({"b": 2}), "metadata", '{"b": 2}'),
+    (using_metadata({"a": 1}), context(metadata={"b": 2}), "metadata", '{"a": 1, "b": 2}'),
+    (using_attributes(user_id="a", session_id="s"), context(user="b"), "user", "b"),
+    (using_user("a"), context(user=""), "user", "a"),
+]
+
+
+@pytest.mark.parametrize(("outer", "inner", "field", "value"), OVERRIDES)
+def test_an_inner_block_overrides_or_adds_whoever_made_it(
+    replicate_call: Any, outer: Any, inner: Any, field: str, value: Any
+) -> None:
+    with outer:
+        with inner:
+            assert getattr(replicate_call(), field) == value
+        before = getattr(replicate_call(), field)
+    assert "a" in before
+    assert "b" not in before
