@@ -117,10 +117,12 @@ class Exits:
         self._spoken.acquire()
 
     def _at_exit(self) -> None:
-        self.speak()
-        late.hold(_LONGEST_IMPORT_S)
-        if _interrupted():
-            _remember_the_interrupt()
+        try:
+            self.speak()
+        finally:  # a second Ctrl-C ends the wait, not the care
+            late.hold(_LONGEST_IMPORT_S)
+            if _interrupted():
+                _remember_the_interrupt()
 
     # -- multiprocessing ----------------------------------------------------------------------
 

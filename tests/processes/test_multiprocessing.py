@@ -17,7 +17,11 @@ _ENDS = {
     "closed_pool": (9, None),
     "executor": (9, None),
 }
-_ALWAYS = {("fork", kind) for kind in _ENDS} | {("spawn", "returns"), ("forkserver", "returns")}
+_ALWAYS = {
+    *(("fork", kind) for kind in ("returns", "exits", "leaves_a_thread", "pool", "executor")),
+    ("spawn", "returns"),
+    ("forkserver", "returns"),
+}
 
 
 def _ends() -> Iterator[object]:

@@ -10,6 +10,11 @@ import pytest
 from llm_observe.testing import Answer
 from tests.processes.world import World, eventually
 
+
+def _wide(*values: object) -> object:
+    return pytest.param(*values, marks=pytest.mark.wide)
+
+
 LATE_S = 10.0
 """How long an end may take that is bounded by 2 seconds: generous, for a busy machine."""
 
@@ -20,10 +25,10 @@ LATE_S = 10.0
         ("returns", 3, 0),
         ("exits", 3, 3),
         ("raises", 3, 1),
-        ("fails_at_exit", 3, 0),
+        _wide("fails_at_exit", 3, 0),
         ("interrupts", 3, -signal.SIGINT),
         ("outlived_by_a_thread", 5, 0),
-        ("leaves_a_daemon", 3, 0),
+        _wide("leaves_a_daemon", 3, 0),
         ("breaks_a_stream_off", 4, 0),
     ],
 )
@@ -57,7 +62,7 @@ def test_a_second_signal_does_not_wait_for_the_flush(world: World) -> None:
     assert program.end() == -signal.SIGTERM
 
 
-@pytest.mark.parametrize("ending", ["returns", "exits", "waits", "waits_in_flush"])
+@pytest.mark.parametrize("ending", ["returns", _wide("exits"), "waits", _wide("waits_in_flush")])
 def test_a_hanging_destination_holds_no_end_up(world: World, ending: str) -> None:
     world.sink.answer_with(Answer(hang=True))
     program = world.script("plain", ending, OTEL_EXPORTER_OTLP_TIMEOUT="60")
@@ -94,10 +99,10 @@ def test_signals_can_be_left_alone(world: World) -> None:
     ("handler", "handled", "code"),
     [
         ("leave", 1, 7),
-        ("go_on", 1, 0),
+        _wide("go_on", 1, 0),
         ("die", 1, -signal.SIGTERM),
         ("die_by_raise", 1, -signal.SIGTERM),
-        ("ignore", 0, 0),
+        _wide("ignore", 0, 0),
         ("default", 0, -signal.SIGTERM),
     ],
 )

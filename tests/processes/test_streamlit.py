@@ -13,7 +13,9 @@ from tests.processes.test_servers import listens
 from tests.processes.world import PROGRAMS, World, eventually
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.wide)]
+)
 def test_reruns_and_sessions_share_one_observation_and_end_without_loss(
     world: World, number: signal.Signals
 ) -> None:
