@@ -18,13 +18,14 @@ sends: a malformed message is an event. Not safe for threads: the driver holds o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from llm_observe.errors import LocalProtocolError, RemoteProtocolError
-from llm_observe.opamp import codec, connections_codec, events, wire
+from llm_observe.opamp import events, wire
 from llm_observe.opamp._pb import opamp_pb2
 from llm_observe.opamp.custom import MAX_CUSTOM_MESSAGES, CustomQueue
+from llm_observe.opamp.heard import Heard
 from llm_observe.opamp.parts import BY_NAME, Outbox
 from llm_observe.opamp.values import (
     UID_BYTES,
@@ -47,6 +48,9 @@ ENVELOPE_BYTES = 256
 _FULL = opamp_pb2.ServerToAgentFlags_ReportFullState
 _COMPONENTS = opamp_pb2.ServerToAgentFlags_ReportAvailableComponents
 _WANT_UID = opamp_pb2.AgentToServerFlags_RequestInstanceUid
+
+
+_STATUSES = {"config_status", "connection_status"}
 
 
 def check_uid(uid: bytes) -> bytes:
@@ -80,9 +84,7 @@ class ClientProtocol:
     ) -> None:
         self.instance_uid = check_uid(instance_uid)
         self.capabilities = _defined(capabilities)
-        # 0 until the server has said what it can do; some never do.
-        self.server_capabilities = ServerCapabilities(0)
-        self.server_custom_capabilities: frozenset[str] = frozenset()
+        self._heard = Heard()
         self.heartbeat_s = heartbeat_s
         self.framed = framed
         self.max_message_bytes = max_message_bytes
@@ -95,9 +97,6 @@ class ClientProtocol:
         self._next_number = 0
         # Uids of ours that replies under way may still carry.
         self._former_uid = b""
-        # The newest offers handed on, and the hashes last reported: neither is news.
-        self._seen: dict[str, bytes] = {}
-        self._reported: dict[str, bytes] = {}
         self._custom_capabilities: frozenset[str] = frozenset()
         self._custom = CustomQueue(max_message_bytes)
         # Whether a line stands that may still be written to.
@@ -109,6 +108,16 @@ class ClientProtocol:
         self._last_sent: float | None = None
         # Whether the last message has had no answer of any kind yet.
         self.unanswered = False
+
+    @property
+    def server_capabilities(self) -> ServerCapabilities:
+        """What the server can do; 0 until it has said so, and some never do."""
+        return self._heard.capabilities
+
+    @property
+    def server_custom_capabilities(self) -> frozenset[str]:
+        """The custom capabilities that the server announced."""
+        return self._heard.custom_capabilities
 
     # ---------------------------------------------------------------------------------- the truth
 
@@ -125,7 +134,7 @@ class ClientProtocol:
         for message in encoded.values():
             wire.check_size(message.ByteSize() + ENVELOPE_BYTES, self.max_message_bytes)
         for name in _STATUSES & parts.keys():
-            self._reported[name] = parts[name].hash
+            self._heard.reported(name, parts[name].hash)
         self._custom_capabilities = parts.get("custom_capabilities", self._custom_capabilities)
         changed = [self._outbox.report(name, message) for name, message in encoded.items()]
         return any(changed)
@@ -196,8 +205,7 @@ class ClientProtocol:
     def forget_server(self) -> None:
         """The next line may lead to another server: it is told everything, and nothing is known."""
         self._outbox.everything()
-        self.server_capabilities = ServerCapabilities(0)
-        self.server_custom_capabilities = frozenset()
+        self._heard.forget_server()
 
     def reborn(self, instance_uid: bytes) -> ClientProtocol:
         """A new conversation of another agent with the same truth: what a forked child needs."""
@@ -209,7 +217,7 @@ class ClientProtocol:
             max_message_bytes=self.max_message_bytes,
         )
         child._outbox = self._outbox.copy_truth()
-        child._reported = dict(self._reported)
+        child._heard = self._heard.reborn()
         child._custom_capabilities = self._custom_capabilities
         return child
 
@@ -284,11 +292,14 @@ class ClientProtocol:
 
     def receive(self, data: bytes) -> tuple[events.ClientEvent, ...]:
         """What a message from the server says. Never raises for its content."""
+        happened: list[events.ClientEvent] = []
         try:
             message = wire.decode_server(data, framed=self.framed, limit=self.max_message_bytes)
-            return tuple(self._process(message))
+            for event in self._process(message):
+                happened.append(event)
         except RemoteProtocolError as error:
-            return (events.Malformed(str(error)),)
+            happened.append(events.Malformed(str(error)))
+        return tuple(happened)
 
     def _process(self, message: opamp_pb2.ServerToAgent) -> Iterator[events.ClientEvent]:
         if message.instance_uid and not self._is_ours(message.instance_uid):
@@ -298,12 +309,16 @@ class ClientProtocol:
             yield self._server_error(message.error_response)
             return
         self._acknowledged()
-        yield from self._note_capabilities(message)
+        yield from self._heard.read_capabilities(message)
         if message.HasField("command") and self._can(AgentCapabilities.ACCEPTS_RESTART_COMMAND):
             yield self._command(message.command)  # "the Agent will ignore the other fields"
             return
-        for reader in _READERS:
-            yield from reader(self, message)
+        yield from self._read_flags(message)
+        yield from self._read_heartbeat(message)
+        yield from self._heard.read_config(message, self.capabilities)
+        yield from self._heard.read_connections(message, self.capabilities)
+        yield from self._read_identity(message)
+        yield from self._heard.read_custom(message, self._custom_capabilities)
 
     def _is_ours(self, uid: bytes) -> bool:
         if uid == self.instance_uid:
@@ -329,12 +344,6 @@ class ClientProtocol:
         nanoseconds = error.retry_info.retry_after_nanoseconds
         retry_s = nanoseconds / 1e9 if error.HasField("retry_info") else None
         return events.ServerErrorReceived(kind, error.error_message, retry_s)
-
-    def _note_capabilities(self, message: opamp_pb2.ServerToAgent) -> Iterator[events.ClientEvent]:
-        said = ServerCapabilities.from_wire(message.capabilities)
-        if said and said != self.server_capabilities:  # 0: as before
-            self.server_capabilities = said
-            yield events.ServerCapabilitiesChanged(said)
 
     def _command(self, command: opamp_pb2.ServerToAgentCommand) -> events.ClientEvent:
         if command.type == opamp_pb2.CommandType_Restart:
@@ -362,35 +371,6 @@ class ClientProtocol:
             self.heartbeat_s = interval
             yield events.HeartbeatChanged(interval)
 
-    def _read_config(self, message: opamp_pb2.ServerToAgent) -> Iterator[events.ClientEvent]:
-        offer = message.remote_config
-        wanted = message.HasField("remote_config") and offer.HasField("config")
-        if not wanted or not self._can(AgentCapabilities.ACCEPTS_REMOTE_CONFIG):
-            return
-        if not offer.config_hash:
-            yield events.Malformed("a remote configuration without a hash")
-        elif self._is_news("config_status", offer.config_hash):
-            yield events.ConfigOffered(codec.files_from_pb(offer.config), offer.config_hash)
-
-    def _read_connections(self, message: opamp_pb2.ServerToAgent) -> Iterator[events.ClientEvent]:
-        if not message.HasField("connection_settings"):
-            return
-        told = connections_codec.offer_from_pb(message.connection_settings)
-        offer = connections_codec.allowed(told, self.capabilities)
-        if offer is None:
-            return
-        if not offer.hash:
-            yield events.Malformed("connection settings without a hash")
-        elif self._is_news("connection_status", offer.hash):
-            yield events.ConnectionSettingsOffered(offer)
-
-    def _is_news(self, status: str, offered: bytes) -> bool:
-        """Whether an offer is another one than the newest handed on, and than the one reported."""
-        if offered in (self._seen.get(status), self._reported.get(status)):
-            return False
-        self._seen[status] = offered
-        return True
-
     def _read_identity(self, message: opamp_pb2.ServerToAgent) -> Iterator[events.ClientEvent]:
         new = message.agent_identification.new_instance_uid
         if not message.HasField("agent_identification") or new == self.instance_uid:
@@ -403,28 +383,3 @@ class ClientProtocol:
         self._request_uid = False
         self._outbox.everything()  # the server knows nothing of the new instance
         yield events.IdentityAssigned(self.instance_uid)
-
-    def _read_custom(self, message: opamp_pb2.ServerToAgent) -> Iterator[events.ClientEvent]:
-        if message.HasField("custom_capabilities"):
-            announced = codec.custom_from_pb(message.custom_capabilities)
-            if announced != self.server_custom_capabilities:
-                self.server_custom_capabilities = announced
-                yield events.CustomCapabilitiesChanged(announced)
-        custom = message.custom_message
-        # "MAY ignore" what was never announced; supporting a capability is supporting all of it.
-        if message.HasField("custom_message") and custom.capability in self._custom_capabilities:
-            yield events.CustomMessageReceived(custom.capability, custom.type, custom.data)
-
-
-_STATUSES = {"config_status", "connection_status"}
-
-_READERS: tuple[
-    Callable[[ClientProtocol, opamp_pb2.ServerToAgent], Iterator[events.ClientEvent]], ...
-] = (
-    ClientProtocol._read_flags,
-    ClientProtocol._read_heartbeat,
-    ClientProtocol._read_config,
-    ClientProtocol._read_connections,
-    ClientProtocol._read_identity,
-    ClientProtocol._read_custom,
-)

@@ -264,7 +264,7 @@ FAULTS = {
         "test_the_server_sees_the_agents_truth_within_two_quiet_rounds",
     ),
     "Q-13": Fault(
-        "client",
+        "heard",
         "        self._seen[status] = offered\n",
         "        pass\n",
         CLIENT,

@@ -42,7 +42,8 @@ class OpAMPServer:
     """An OpAMP server for any number of agents, on one event loop.
 
     ``heartbeat_s`` is offered to agents that send heartbeats, and is how often an agent over HTTP
-    is expected to poll. ``custom_capabilities`` are announced; messages of others are ignored.
+    is expected to poll. Beyond ``max_connections`` WebSockets an upgrade is answered with 503 and
+    Retry-After, beyond ``max_agents`` connected agents a message with UNAVAILABLE. ``custom_capabilities`` are announced; messages of others are ignored.
     None of the methods waits for a network but ``close``.
     """
 
@@ -54,12 +55,14 @@ class OpAMPServer:
         max_message_bytes: int = wire.MAX_MESSAGE_BYTES,
         heartbeat_s: float = 30.0,
         max_agents: int = MAX_AGENTS,
+        max_connections: int = MAX_AGENTS,
         custom_capabilities: frozenset[str] = frozenset(),
     ) -> None:
         self._handler = handler
         self._capabilities = capabilities | ServerCapabilities.OFFERS_CONNECTION_SETTINGS
         self._max_message_bytes = max_message_bytes
         self._heartbeat_s = heartbeat_s
+        self._max_connections = max_connections
         self._custom_capabilities = custom_capabilities
         self._interned = Interned()
         self._registry = Registry(self._make, new_uid, max_agents)
@@ -121,7 +124,8 @@ class OpAMPServer:
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
-        refused = await self._refused(scope, _headers(scope))
+        full = len(self._lines) >= self._max_connections
+        refused = status_refusal(503) if full else await self._refused(scope, _headers(scope))
         if refused is not None:
             await _refuse_upgrade(scope, send, refused)
             return

@@ -18,19 +18,17 @@ import ssl
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from llm_observe.opamp import candidate, wire
 from llm_observe.opamp.candidate import Record, Rules
 from llm_observe.opamp.client import ClientProtocol
-from llm_observe.opamp.connections import ConnectionOffer, ConnectionSettings, origin
+from llm_observe.opamp.connections import ConnectionOffer
 from llm_observe.opamp.events import ClientEvent, ConnectionSettingsOffered
 from llm_observe.opamp.io.driver import Around, Driver, Headers, Transport
-from llm_observe.opamp.io.polling import PollingTransport
-from llm_observe.opamp.io.posting import Poster
+from llm_observe.opamp.io.endpoint import Endpoint, combined, transport_for
 from llm_observe.opamp.io.store import MemoryStore, OfferStore
-from llm_observe.opamp.io.tls import make_context
-from llm_observe.opamp.io.websocket import PING_S, WebSocketTransport
+from llm_observe.opamp.io.websocket import PING_S
 from llm_observe.opamp.values import AgentCapabilities, ConfigState
 
 VERIFY_S = 30.0
@@ -38,61 +36,6 @@ VERIFY_S = 30.0
 
 TRIES = 3
 """Vain attempts after which a candidate is given up before its time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where and how to connect. ``proxy`` None is what the environment says."""
-
-    url: str
-    headers: Headers = field(default_factory=dict, repr=False)
-    ssl_context: ssl.SSLContext | None = field(default=None, repr=False)
-    proxy: str | None = field(default=None, repr=False)
-    proxy_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-
-
-def transport_for(endpoint: Endpoint, *, ping_s: float, max_message_bytes: int) -> Transport:
-    """A WebSocket for ws and wss, polling for http and https. Raises `ValueError`."""
-    if endpoint.url.lower().startswith(("http://", "https://")):
-        return PollingTransport(
-            Poster(
-                endpoint.url,
-                headers=endpoint.headers,
-                ssl_context=endpoint.ssl_context,
-                proxy=endpoint.proxy,
-                proxy_headers=endpoint.proxy_headers,
-                max_message_bytes=max_message_bytes,
-            )
-        )
-    return WebSocketTransport(
-        endpoint.url,
-        headers=endpoint.headers,
-        ssl_context=endpoint.ssl_context,
-        proxy=endpoint.proxy,
-        ping_s=ping_s,
-    )
-
-
-def combined(base: Endpoint, settings: ConnectionSettings | None) -> Endpoint:
-    """The endpoint that offered settings mean, where the program was started with ``base``.
-
-    Headers of the program go only to the scheme, host and port that it gave them for. Raises
-    `ValueError` for TLS settings that cannot be had.
-    """
-    if settings is None:
-        return base
-    headers: Headers = {}
-    if settings.headers is not None:
-        headers = settings.headers
-    elif origin(settings.endpoint) == origin(base.url):
-        headers = base.headers
-    endpoint = replace(base, url=settings.endpoint, headers=headers)
-    if settings.tls is not None:
-        endpoint = replace(endpoint, ssl_context=make_context(settings.tls))
-    if settings.proxy is not None:
-        proxy = settings.proxy
-        endpoint = replace(endpoint, proxy=proxy.url, proxy_headers=proxy.connect_headers)
-    return endpoint
 
 
 class OpAMPClient(Driver):

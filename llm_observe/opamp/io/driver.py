@@ -32,16 +32,8 @@ from llm_observe.opamp.events import (
     Malformed,
     ServerErrorReceived,
 )
-from llm_observe.opamp.values import (
-    AgentCapabilities,
-    AgentDescription,
-    Components,
-    ConfigFile,
-    ConfigStatus,
-    ConnectionStatus,
-    Health,
-    ServerCapabilities,
-)
+from llm_observe.opamp.io.reporting import Reporting
+from llm_observe.opamp.values import ServerCapabilities
 
 Headers = Mapping[str, str] | Callable[[], Mapping[str, str]]
 Around = Callable[[], AbstractContextManager[object]]
@@ -85,7 +77,7 @@ class Transport(Protocol):
         """In the child of a fork: drop what belongs to the parent, silently."""
 
 
-class Driver:
+class Driver(Reporting):
     """An agent's conversation with an OpAMP server, kept up until `stop`.
 
     Also a context manager: ``with client:`` starts and stops it.
@@ -117,11 +109,6 @@ class Driver:
     # ------------------------------------------------------------------------- the caller's side
 
     @property
-    def instance_uid(self) -> bytes:
-        """The uid in use: the given one, or the one that the server assigned."""
-        return self.protocol.instance_uid
-
-    @property
     def state(self) -> ClientState:
         """How the connection stands now."""
         with self.condition:
@@ -150,47 +137,6 @@ class Driver:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
-
-    def report(
-        self,
-        *,
-        description: AgentDescription | None = None,
-        health: Health | None = None,
-        effective_config: Mapping[str, ConfigFile] | None = None,
-        config_status: ConfigStatus | None = None,
-        components: Components | None = None,
-        connection_status: ConnectionStatus | None = None,
-        custom_capabilities: frozenset[str] | None = None,
-    ) -> None:
-        """Set parts of the status; what changed is sent as soon as a line stands.
-
-        From any thread; never waits for the network. Raises as `ClientProtocol.report`.
-        """
-        parts = {
-            "description": description,
-            "health": health,
-            "effective_config": effective_config,
-            "config_status": config_status,
-            "components": components,
-            "connection_status": connection_status,
-            "custom_capabilities": custom_capabilities,
-        }
-        given = {name: value for name, value in parts.items() if value is not None}
-        with self.condition:
-            if self.protocol.report(**given):
-                self.condition.notify_all()
-
-    def set_capabilities(self, capabilities: AgentCapabilities) -> None:
-        """Change what the agent says it can do; it is told at once."""
-        with self.condition:
-            self.protocol.set_capabilities(capabilities)
-            self.condition.notify_all()
-
-    def send_custom(self, capability: str, type_: str, data: bytes) -> None:
-        """Queue a custom message. Raises as `ClientProtocol.send_custom`."""
-        with self.condition:
-            self.protocol.send_custom(capability, type_, data)
-            self.condition.notify_all()
 
     def stop(self, timeout_s: float = 2.0) -> None:
         """Say goodbye, close, and wait for the thread at most ``timeout_s``. Idempotent."""

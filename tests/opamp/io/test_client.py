@@ -26,7 +26,8 @@ from llm_observe.opamp.events import (
     StatusReported,
 )
 from llm_observe.opamp.io.asgi import AgentLink, OpAMPServer
-from llm_observe.opamp.io.client import Endpoint, OpAMPClient, combined
+from llm_observe.opamp.io.client import OpAMPClient
+from llm_observe.opamp.io.endpoint import Endpoint, combined
 from llm_observe.opamp.io.store import FileStore, MemoryStore, OfferStore
 from llm_observe.opamp.values import AgentCapabilities, ConfigState, ConnectionStatus, Health
 from llm_observe.uids import new_uid

@@ -307,6 +307,20 @@ async def test_no_room_for_another_agent_is_said_so(recorder: Recorder) -> None:
         assert list(server.agents) == [OTHER]
 
 
+@pytest.mark.opamp("Y-03")
+async def test_no_room_for_another_line_is_a_503_before_the_upgrade(recorder: Recorder) -> None:
+    server = make_server(recorder, max_connections=1)
+    extensions: dict[str, Any] = {"websocket.http.response": {}}
+    async with Socket(server).open() as line:
+        await line.got()
+        async with Socket(server, extensions).open() as second:
+            answer = await second.got()
+            assert answer["status"] == 503
+            assert (b"retry-after", b"30") in answer["headers"]
+    async with Socket(server).open() as third:
+        assert (await third.got())["type"] == "websocket.accept"
+
+
 @pytest.mark.opamp("C-05")
 async def test_closing_the_server_closes_every_line(recorder: Recorder) -> None:
     server = make_server(recorder)
