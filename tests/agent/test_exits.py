@@ -92,18 +92,19 @@ def test_without_another_thread_they_are_said_on_this_one(
 
 
 _IMPORTING = """
-import sys, threading
+import atexit, sys, threading
 sys.path.insert(0, {folder!r})
 from llm_observe.agent.exits import exits
 from llm_observe.tracing.export import late
-exits.open(lambda: print("said", flush=True), use_signals=False)
+
+def under_way():
+    return getattr(sys.modules["slow"].__spec__, "_initializing", False)
+
+atexit.register(lambda: print("under way:", under_way()))  # registered first, so it runs last
+exits.open(lambda: print("said:", under_way(), flush=True), use_signals=False)
 threading.Thread(target=late.load, args=("slow",), daemon=True).start()
 while "slow" not in sys.modules:
     pass
-class Importer:
-    def __del__(self):
-        import slow  # as finalizers of others may, while modules are torn down
-keep = Importer()
 """
 
 
@@ -113,4 +114,8 @@ def test_the_interpreter_does_not_end_in_the_middle_of_an_import_of_ours(tmp_pat
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env=os.environ
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "said\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        0,
+        "said: True\nunder way: False\n",
+        "",
+    )
