@@ -36,6 +36,7 @@ _PREFIXES = {
     ("reranker", "input"): RerankerAttributes.RERANKER_INPUT_DOCUMENTS,
     ("retriever", "output"): OI.RETRIEVAL_DOCUMENTS,
 }
+_NO_CONTENT = frozenset({"id", "score"})
 _CONTENTS = ("content", "page_content", "text")
 _DOCUMENT = {
     "id": DocumentAttributes.DOCUMENT_ID,
@@ -110,25 +111,31 @@ def agent(name: str) -> Attributes:
     return dict.fromkeys((OI.AGENT_NAME, "gen_ai.agent.name"), Bounds().text(str(name)))
 
 
-def prompt(template: str, variables: Mapping[str, Any] | None, version: str) -> Attributes:
-    """A prompt's template, and what was put into it."""
-    attributes: Attributes = {OI.LLM_PROMPT_TEMPLATE: Bounds().text(str(template))}
-    if variables:
+def prompt(
+    template: str, variables: Mapping[str, Any] | None, version: str, content: bool = True
+) -> Attributes:
+    """A prompt's template, and what was put into it; without ``content`` its version alone."""
+    attributes: Attributes = {}
+    if content:
+        attributes[OI.LLM_PROMPT_TEMPLATE] = Bounds().text(str(template))
+    if content and variables:
         attributes[OI.LLM_PROMPT_TEMPLATE_VARIABLES] = encode_object(variables)
     if version:
         attributes[OI.LLM_PROMPT_TEMPLATE_VERSION] = Bounds().text(str(version))
     return attributes
 
 
-def documents(given: Iterable[Any], kind: str, side: str) -> Attributes:
+def documents(given: Iterable[Any], kind: str, side: str, content: bool = True) -> Attributes:
     """Documents, numbered: a retriever's or a reranker's, else those of the step's input or output.
 
-    All of them share the bounds of one value.
+    All of them share the bounds of one value. Without ``content`` ids and scores alone.
     """
     prefix = _PREFIXES.get((kind, side), f"{side}.documents")
     bounds, attributes = Bounds(), {}
     for number, item in enumerate(islice(given, MAX_ITEMS)):
         for field, found in _document(item).items():
+            if not content and field not in _NO_CONTENT:
+                continue
             attributes[f"{prefix}.{number}.{_DOCUMENT[field]}"] = _field(field, found, bounds)
     return attributes
 
@@ -165,12 +172,13 @@ def given(kind: str, arguments: Mapping[str, Any]) -> Attributes:
     return attributes
 
 
-def made(kind: str, given: Any) -> Attributes:
-    """What a decorated function returned or yielded."""
-    text, mime = encode(given)
-    attributes: Attributes = {OI.OUTPUT_VALUE: text, OI.OUTPUT_MIME_TYPE: mime}
-    if kind == "tool":
-        attributes["gen_ai.tool.call.result"] = text
+def made(kind: str, given: Any, content: bool = True) -> Attributes:
+    """What a decorated function returned or yielded; without ``content`` ids of documents alone."""
+    attributes: Attributes = {}
+    if content:
+        attributes |= value("output", given)
+    if content and kind == "tool":
+        attributes["gen_ai.tool.call.result"] = attributes[OI.OUTPUT_VALUE]
     if kind in ("retriever", "reranker") and isinstance(given, list | tuple):
-        attributes |= documents(given, kind, "output")
+        attributes |= documents(given, kind, "output", content)
     return attributes

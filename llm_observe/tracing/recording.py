@@ -44,7 +44,7 @@ class Recording:
 
     @input.setter
     def input(self, value: Any) -> None:
-        self._write(lambda kind: kinds.value("input", value))
+        self._write(lambda step: kinds.value("input", value) if step.content else {})
 
     @property
     def output(self) -> Any:
@@ -53,21 +53,27 @@ class Recording:
 
     @output.setter
     def output(self, value: Any) -> None:
-        self._write(lambda kind: kinds.value("output", value))
+        self._write(lambda step: kinds.value("output", value) if step.content else {})
 
     def set(self, key: str, value: Any) -> None:
         """One more attribute. Keys of no known convention leave at level ``full`` only."""
-        self._write(lambda kind: {str(key): kinds.attribute(value)})
+        self._write(lambda step: {str(key): kinds.attribute(value)})
 
     def set_tool(
         self, name: str = "", parameters: Any = None, *, description: str = "", call_id: str = ""
     ) -> None:
         """Which tool this is, what it was given, and the id of the model's call for it."""
-        self._write(lambda kind: kinds.tool(name, parameters, description, call_id))
+        self._write(
+            lambda step: (
+                kinds.tool(name, parameters, description, call_id)
+                if step.content
+                else kinds.tool(name, call_id=call_id)
+            )
+        )
 
     def set_agent(self, name: str) -> None:
         """Which agent this is."""
-        self._write(lambda kind: kinds.agent(name))
+        self._write(lambda step: kinds.agent(name))
 
     def set_documents(
         self, documents: Iterable[Any], *, side: Literal["input", "output"] = "output"
@@ -77,18 +83,18 @@ class Recording:
         A document is a text, or a mapping or object with ``content`` (or ``page_content``,
         ``text``), ``id``, ``score`` and ``metadata``. At most 200 are kept.
         """
-        self._write(lambda kind: kinds.documents(documents, kind, side))
+        self._write(lambda step: kinds.documents(documents, step.kind, side, step.content))
 
     def set_prompt(
         self, template: str, variables: Mapping[str, Any] | None = None, version: str = ""
     ) -> None:
         """The template of a prompt, and what was put into it."""
-        self._write(lambda kind: kinds.prompt(template, variables, version))
+        self._write(lambda step: kinds.prompt(template, variables, version, step.content))
 
-    def _write(self, attributes: Callable[[str], Mapping[str, Any]]) -> None:
+    def _write(self, attributes: Callable[[Handle], Mapping[str, Any]]) -> None:
         handle = self._handle()
         if handle is not None:
-            handle.write(lambda: attributes(handle.kind))
+            handle.write(lambda: attributes(handle))
 
 
 class CurrentStep(Recording):

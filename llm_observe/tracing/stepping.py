@@ -11,10 +11,19 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from opentelemetry import trace as otel
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanContext, Status, StatusCode, Tracer, TracerProvider
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Link,
+    Span,
+    SpanContext,
+    Status,
+    StatusCode,
+    Tracer,
+    TracerProvider,
+)
 
+from llm_observe.policy.capture import shows_content
 from llm_observe.tracing.active import STEP_KEY
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.recorder import connected
@@ -46,10 +55,13 @@ class Handle:
     Stands in the context as the step around a call (`active.Step`).
     """
 
-    __slots__ = ("_outer", "calls", "kind", "span")
+    __slots__ = ("_outer", "calls", "content", "kind", "span")
 
-    def __init__(self, span: Span, kind: str, outer: object = None) -> None:
+    def __init__(self, span: Span, kind: str, outer: object = None, content: bool = True) -> None:
         self.span, self.kind = span, kind
+        self.content = content
+        """Whether content may leave at all, at the level at which the step began. Where it may
+        not, nothing need be made of it."""
         self.calls: deque[SpanContext] = deque(maxlen=MAX_CALLS)
         self._outer = outer if isinstance(outer, Handle) else None
 
@@ -89,8 +101,10 @@ class _LateHandle(Handle):
 
     __slots__ = ("_recorder", "_said")
 
-    def __init__(self, span: Span, kind: str, outer: object, recorder: StepRecorder) -> None:
-        super().__init__(span, kind, outer)
+    def __init__(
+        self, span: Span, kind: str, outer: object, content: bool, recorder: StepRecorder
+    ) -> None:
+        super().__init__(span, kind, outer, content)
         self._recorder = recorder
         self._said: dict[str, Any] = {}
 
@@ -112,16 +126,24 @@ def outcome(error: BaseException) -> Attributes:
 def begin(
     name: str, kind: str, context: Context, attributes: Attributes, links: Sequence[Link] = ()
 ) -> Handle:
-    """A new span; with an invalid context where nothing records."""
+    """A new span; an invalid one where nothing records."""
     recorder: Any = connected()
+    if recorder is None:
+        return Handle(INVALID_SPAN, kind)
+    outer, content = context.get(STEP_KEY), _content_may_leave(recorder)
     if hasattr(recorder, "start_step"):
         span = recorder.start_step(name, context, attributes, links)
-        late = _LateHandle(span, kind, context.get(STEP_KEY), recorder)
+        late = _LateHandle(span, kind, outer, content, recorder)
         late.write(lambda: attributes)
         return late
-    provider = recorder.tracer_provider if recorder else otel.get_tracer_provider()
-    span = _tracer_of(provider).start_span(name, context, attributes=dict(attributes), links=links)
-    return Handle(span, kind, context.get(STEP_KEY))
+    tracer = _tracer_of(recorder.tracer_provider)
+    span = tracer.start_span(name, context, attributes=dict(attributes), links=links)
+    return Handle(span, kind, outer, content)
+
+
+def _content_may_leave(recorder: Any) -> bool:
+    settings = getattr(recorder, "settings", None)  # what records for tests has none
+    return settings is None or shows_content(settings.capture.level)
 
 
 _newest: tuple[TracerProvider, Tracer] | None = None

@@ -91,7 +91,7 @@ class Step(Block, Recording):
         self, name: str, arguments: Arguments, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Stay:
         stay = self._begin(name, Yielded() if self._capture_output else None)
-        if isinstance(stay, _Stay):
+        if isinstance(stay, _Stay) and stay.handle.content:
             stay.handle.write(lambda: kinds.function(self.kind, arguments.description))
             if self._capture_input:
                 stay.handle.write(lambda: kinds.given(self.kind, arguments.bound(args, kwargs)))
@@ -117,13 +117,15 @@ class _Stay(Stay):
 
     def item(self, value: Any) -> None:
         with gate:
-            if self._yielded is not None and self.handle.span.is_recording():
+            handle = self.handle
+            if self._yielded is not None and handle.content and handle.span.is_recording():
                 self._yielded.add(value)
 
     def returned(self, value: Any) -> None:
         yielded, self._yielded = self._yielded, None
         if yielded is not None:
-            self.handle.write(lambda: kinds.made(self.handle.kind, yielded.all(value)))
+            handle = self.handle
+            handle.write(lambda: kinds.made(handle.kind, yielded.all(value), handle.content))
 
     def leave(self, error: BaseException | None) -> None:
         if self._yielded is not None and self._yielded.count:

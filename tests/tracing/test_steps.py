@@ -12,7 +12,7 @@ from opentelemetry import trace as otel
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import StatusCode
 
-from llm_observe.settings.model import CaptureLevel
+from llm_observe.settings.model import Capture, CaptureLevel, Settings
 from llm_observe.tracing import instrument
 from llm_observe.tracing.context import context
 from llm_observe.tracing.gate import gate
@@ -439,15 +439,75 @@ def test_our_own_fault_is_counted_and_the_app_goes_on(recorder: KeepingRecorder)
     assert len(recorder.spans) == 1
 
 
-def test_without_a_recorder_the_global_provider_is_used() -> None:
+class Untouchable(dict[str, Any]):
+    """Content that nobody may look at."""
+
+    def items(self) -> Any:
+        raise AssertionError("looked at")
+
+    __iter__ = keys = values = __len__ = items
+
+
+def at(recorder: KeepingRecorder, level: str) -> None:
+    recorder.settings = Settings(capture=Capture(level=CaptureLevel(level)))  # type: ignore[attr-defined]  # as a pipeline has them
+
+
+@pytest.mark.parametrize("level", ["off", "metadata"])
+def test_where_content_may_not_leave_nothing_is_made_of_it(
+    recorder: KeepingRecorder, level: str
+) -> None:
+    at(recorder, level)
+
+    @trace("tool", kind="tool")
+    def tool(value: Any) -> Any:
+        """Says something."""
+        step = current_step()
+        step.input = step.output = value
+        step.set_tool("other", value, description="does", call_id="c-1")
+        step.set_prompt("Hi", value, "v1")
+        return value
+
+    @trace
+    def items(value: Any) -> Iterator[Any]:
+        yield value
+
+    @trace("find", kind="retriever")
+    def find() -> list[Any]:
+        return [{"id": 1, "score": 2, "content": Untouchable()}]
+
+    tool(Untouchable())
+    list(items(Untouchable()))
+    find()
+    said, _, found = map(attributes, recorder.spans)
+    assert (said["tool.name"], said["tool.id"]) == ("other", "c-1")
+    assert said["llm.prompt_template.version"] == "v1"
+    assert found["retrieval.documents.0.document.id"] == "1"
+    content = ("value", "parameters", "template", "variables", "description", "content", "result")
+    assert not [key for key in (said | found) if key.endswith(content)]
+
+
+@pytest.mark.parametrize("level", ["redacted", "full"])
+def test_where_it_may_leave_it_is_kept_for_the_export_to_decide(
+    recorder: KeepingRecorder, level: str
+) -> None:
+    at(recorder, level)
+    with trace("x") as step:
+        step.input = "words"
+    assert only(recorder)["input.value"] == "words"
+
+
+def test_without_a_recorder_nothing_is_recorded_even_on_a_provider_of_the_app() -> None:
     """In a process of its own: a global provider, once set, stays."""
     code = (
         "from opentelemetry import trace as otel\n"
+        "from opentelemetry.sdk.trace import TracerProvider\n"
         "from llm_observe.tracing.steps import trace\n"
-        "with trace('x') as step:\n"
-        "    step.input = 1\n"
-        "    print(otel.get_current_span().is_recording(), repr(step.reference))\n"
+        "otel.set_tracer_provider(TracerProvider())\n"
+        "with otel.get_tracer('app').start_as_current_span('mine') as mine:\n"
+        "    with trace('x') as step:\n"
+        "        step.input = 1\n"
+        "        print(otel.get_current_span() is mine, repr(step.reference))\n"
     )
     command = [sys.executable, "-c", code]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert told == "False ''\n"
+    assert told == "True ''\n"
