@@ -30,6 +30,7 @@ from llm_observe.tracing.export.entry import Entry
 from llm_observe.tracing.export.turns import in_turns
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.render import render, scrub, scrub_event, scrub_status
+from llm_observe.tracing.span import CallSpan
 
 
 class OutgoingSpan(ReadableSpan):
@@ -94,13 +95,15 @@ def present(
 def _rendered(
     span: ReadableSpan, call: Call, level: CaptureLevel, resource: Resource, genai: GenAI
 ) -> OutgoingSpan:
-    rendered = render(call, level, genai)
+    rendered, said = render(call, level, genai), _said(span, call)
     events = [Event(x.name, x.attributes, x.timestamp_ns) for x in rendered.events]
     return OutgoingSpan(
         span,
         resource,
         _scope(span, genai),
-        attributes={**scrub(_said(span, call), level, llm=True), **rendered.attributes},
+        attributes=scrub(said, level, llm=True) | rendered.attributes
+        if said
+        else rendered.attributes,
         events=[*events, *(_scrubbed_event(event, level, True) for event in span.events)],
         links=_scrubbed_links(span, level, True),
         status=_status_of(rendered.error) or _scrubbed_status(span.status, level),
@@ -109,6 +112,8 @@ def _rendered(
 
 def _said(span: ReadableSpan, call: Call) -> dict[str, Any]:
     """What others put on the span of a call while it ran."""
+    if isinstance(span, CallSpan):
+        return {} if span.remarks is None else {**span.remarks.attributes}
     began = start_attributes(call)
     return {key: value for key, value in (span.attributes or {}).items() if key not in began}
 
