@@ -41,7 +41,7 @@ from opentelemetry.trace import (
 
 from llm_observe.conventions import renamed
 from llm_observe.settings.model import Settings
-from llm_observe.tracing import foreign_steps
+from llm_observe.tracing import foreign_steps, inflight
 from llm_observe.tracing.call import Call, start_attributes
 from llm_observe.tracing.export.bounds import Bounds, read_bounds
 from llm_observe.tracing.export.entry import Entry
@@ -180,6 +180,7 @@ class ForeignRecorder:
         """End what is over, and record nothing more. The provider goes on; it is not ours."""
         if self._over:
             return
+        inflight.end_all()
         self._over = True
         atexit.unregister(self.shutdown)
         deadline = time.monotonic() + timeout_s
