@@ -189,7 +189,8 @@ class Call(Sparse):
         """Approximate bytes held, for queues that are bounded in bytes."""
         texts = (m.content for m in (*self.input, *self.output))
         extra = (v for v in self.extra_input.values() if isinstance(v, str))
-        text = sum(map(len, (*texts, *extra, *self.chunks, self.error_message, self.metadata)))
+        other = (self.error_message, self.metadata, self.logs)
+        text = sum(map(len, (*texts, *extra, *self.chunks, *other)))
         return 2048 + text + 64 * len(self.chunk_ns)
 
 

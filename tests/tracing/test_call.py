@@ -51,6 +51,7 @@ def test_its_size_follows_its_content() -> None:
     small = Call(provider="p").size
     assert Call(provider="p", input=[Message("user", "x" * 5000)]).size == small + 5000
     assert Call(provider="p", chunks=["x" * 300]).size == small + 300
+    assert Call(provider="p", logs="x" * 300).size == small + 300
 
 
 def test_fields_that_nobody_set_are_empty_and_its_own() -> None:

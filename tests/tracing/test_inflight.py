@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
 
+from llm_observe.settings.model import Settings
 from llm_observe.tracing import inflight, patch
 from llm_observe.tracing.active import Active
+from llm_observe.tracing.foreign_pipeline import ForeignPipeline
 from llm_observe.tracing.gate import gate
+from llm_observe.tracing.pipeline import Pipeline
 from tests.tracing.doubles import KeepingRecorder
 from tests.tracing.toys import Thing, Toy, wrapped
 
@@ -167,3 +172,29 @@ def test_nothing_of_a_call_waits_for_the_garbage_collector(recorder: KeepingReco
     finally:
         gc.enable()
     assert recorder.started == len(recorder.calls) == 4
+
+
+def foreign() -> Any:
+    own = Pipeline(Resource({}), Settings())
+    return ForeignPipeline(TracerProvider(shutdown_on_exit=False), own)
+
+
+@pytest.mark.parametrize("make", [lambda: Pipeline(Resource({}), Settings()), foreign])
+def test_calls_under_way_end_with_what_records_them(make: Callable[[], Any]) -> None:
+    def pieces() -> Iterator[str]:
+        yield "a"
+        yield "b"
+
+    pipeline = make()
+    patch.connect(pipeline)
+    try:
+        stream, thing = wrapped(pieces, "lazy")(), wrapped(lambda: Thing(), "open")()
+        next(stream)
+        pipeline.shutdown(30.0)
+        assert pipeline.status().calls == 2
+        assert list(stream) == ["b"]
+        del thing
+        assert pipeline.status().calls == 2
+    finally:
+        patch.connect(None)
+        pipeline.shutdown()
