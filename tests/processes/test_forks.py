@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 
-from tests.processes.world import World
+from tests.processes.world import World, eventually
 
 
 def test_children_and_grandchildren_send_their_own_calls_once(world: World) -> None:
@@ -13,6 +14,20 @@ def test_children_and_grandchildren_send_their_own_calls_once(world: World) -> N
     assert program.end() == 0
     spans = world.exact(4)
     assert len({span.instance for span in spans}) == 3
+
+
+def test_a_child_holds_no_line_of_its_parent_open(world: World) -> None:
+    program = world.script("forks", "outlives")
+    parent = program.json()
+    eventually(lambda: parent in world.fleet.present, "the parent is connected")
+    program.tell("fork")
+    child = program.json()
+    eventually(lambda: child in world.fleet.present, "the child is connected")
+    program.signal(signal.SIGKILL)
+    # Long before the server's own pings would notice a line that nobody serves.
+    eventually(lambda: set(world.fleet.present) == {child}, "the parent is gone", 15.0)
+    program.tell("leave")
+    eventually(lambda: child in world.fleet.gone, "the child said goodbye")
 
 
 def test_a_stream_under_way_is_its_parents_to_end(world: World) -> None:

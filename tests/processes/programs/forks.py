@@ -32,6 +32,18 @@ def exits() -> None:
     os._exit(0 if llm_observe.flush(20.0) else 9)
 
 
+def outlives() -> None:
+    """The parent is killed, the child lives on."""
+    say(llm_observe.observe().instance_id)
+    sys.stdin.readline()  # the parent's connection stands
+    child = os.fork()
+    if child == 0:
+        say(llm_observe.observe().instance_id)
+        sys.stdin.readline()
+        sys.exit(0)
+    os.waitpid(child, 0)
+
+
 def in_a_stream() -> None:
     """The child drops its copy of a stream under way; the parent finishes it."""
     stream = open_stream("parent's stream")
