@@ -1,0 +1,126 @@
+"""The fields of a call that are more than one value under one key: made of several, or structured.
+
+Parameters, conversations, their texts: each in the shape that OpenInference and OTel GenAI give
+it, as far as the filter lets it through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from llm_observe.conventions import PARAMETERS, Kind
+from llm_observe.tracing.call import Call, Message
+from llm_observe.tracing.messages import conversation, genai_messages, json_text, plain_text
+from llm_observe.tracing.scrubbing import Filter
+
+Attributes = dict[str, Any]
+
+
+class Found(NamedTuple):
+    """What is rendered: a call, and its answer, which is joined from its pieces only once."""
+
+    call: Call
+    answer: list[Message]
+
+
+def _characters(messages: Sequence[Message]) -> int:
+    return sum(len(message.content) for message in messages)
+
+
+MADE: dict[str, Callable[[Found], Any]] = {
+    "model": lambda found: found.call.response_model or found.call.request_model,
+    "input_messages": lambda found: len(found.call.input) or None,
+    "input_characters": lambda found: _characters(found.call.input) or None,
+    "output_characters": lambda found: _characters(found.answer) or None,
+    "output_chunks": lambda found: len(found.call.chunks) or None,
+}
+"""Fields that are not kept on the call, but come of several."""
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _texts(value: Any) -> Any:
+    return value.split(",") if isinstance(value, str) else value
+
+
+def _double(value: Any) -> Any:
+    return float(value) if isinstance(value, int) else value
+
+
+# What the conventions want a parameter to be, where clients give something else.
+_SHAPES: dict[str, Callable[[Any], Any]] = {
+    "stop": lambda value: [value] if isinstance(value, str) else value,
+    "stop_sequences": _texts,
+    "top_k": _double,
+}
+
+
+def _parameters(found: Found, keep: Filter) -> Attributes:
+    """The request's parameters, as one JSON text and one by one."""
+    kept = keep(Kind.LABEL, found.call.parameters)
+    if not kept:
+        return {}
+    single = {
+        PARAMETERS[name]: _SHAPES.get(name, _same)(value)
+        for name, value in kept.items()
+        if name in PARAMETERS and value is not None
+    }
+    return {"llm.invocation_parameters": json_text(kept), **single}
+
+
+def _input(found: Found, keep: Filter) -> Attributes:
+    call = found.call
+    if call.operation == "text_completion":
+        prompts = [keep(Kind.INPUT, message.content) for message in call.input]
+        return _numbered("llm.prompts.{}.prompt.text", prompts)
+    return conversation("llm.input_messages", call.input, keep, Kind.INPUT)
+
+
+def _output(found: Found, keep: Filter) -> Attributes:
+    call, messages = found
+    attributes: Attributes = {}
+    if messages:
+        attributes["gen_ai.output.messages"] = genai_messages(
+            messages, keep, Kind.OUTPUT, call.finish_reason
+        )
+    if call.operation == "text_completion":
+        texts = [keep(Kind.OUTPUT, message.content) for message in messages]
+        return attributes | _numbered("llm.choices.{}.completion.text", texts)
+    return attributes | conversation("llm.output_messages", messages, keep, Kind.OUTPUT)
+
+
+def _genai_input(found: Found, keep: Filter) -> Attributes:
+    messages = found.call.input
+    turns = [message for message in messages if message.role != "system"]
+    attributes = {"gen_ai.input.messages": genai_messages(turns, keep, Kind.INPUT)} if turns else {}
+    texts = [keep(Kind.SYSTEM, m.content) for m in messages if m.role == "system"]
+    parts = [{"type": "text", "content": text} for text in texts if text]
+    if parts:
+        attributes["gen_ai.system_instructions"] = json_text(parts)
+    return attributes
+
+
+def _input_value(found: Found, keep: Filter) -> Attributes:
+    return plain_text("input", found.call.input, found.call.extra_input, keep, Kind.INPUT)
+
+
+def _output_value(found: Found, keep: Filter) -> Attributes:
+    return plain_text("output", found.answer, {}, keep, Kind.OUTPUT)
+
+
+def _numbered(pattern: str, texts: Sequence[str | None]) -> Attributes:
+    return {pattern.format(i): text for i, text in enumerate(texts) if text}
+
+
+STRUCTURES: dict[str, Callable[[Found, Filter], Attributes]] = {
+    "parameters": _parameters,
+    "input_value": _input_value,
+    "output_value": _output_value,
+    "input": _input,
+    "output": _output,
+    "system_instructions": _genai_input,
+}
+"""Fields with a shape of their own in each convention."""
