@@ -96,7 +96,7 @@ def test_our_client_goes_where_it_is_sent_and_says_applied_there(first: str, sec
 def test_our_client_comes_back_where_it_cannot_stay_and_says_failed() -> None:
     seen = Recorder()
     with go("server") as one, ours(f"ws://{one.event('listening')['address']}/v1/opamp", seen):
-        seen.wait_until(lambda: seen.of(Connected), "a line")
+        one.hears("us", lambda line: "agentDescription" in line.get("message", {}))
         one.tell("send", message=offer(f"ws://127.0.0.1:{free_port()}/v1/opamp"))
         hears(one, "APPLYING")
         failed = hears(one, "FAILED")["connectionSettingsStatus"]
