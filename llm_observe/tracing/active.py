@@ -118,6 +118,10 @@ class Active:
         """The app did something with it."""
         self._touched_ns = self.call.now()
 
+    def works(self) -> None:
+        """The library works on it; a `touch` says that it no longer does."""
+        self._touched_ns = None
+
     # -- how it ends --------------------------------------------------------------------------
 
     @property
@@ -128,7 +132,9 @@ class Active:
     @property
     def idle_s(self) -> float:
         """Seconds since the app did something with it; 0 while the library works."""
-        return 0.0 if self._touched_ns is None else (self.call.now() - self._touched_ns) / 1e9
+        if self._touched_ns is None:
+            return 0.0
+        return (self.call.now() - max(self._touched_ns, self.call.touched_ns)) / 1e9
 
     def note(self, error: BaseException | None) -> None:
         """What the library raised last; None: it has recovered."""

@@ -56,6 +56,7 @@ class Following:
         # Where instrumentation is paused, it stays so inside.
         self.context = context if suppressed(context) else call.context
         self._call, self._ends, self._instance = call, ends, instance
+        call.works()
 
     def returned(self, value: Any) -> Any:
         """It worked; perhaps the answer is there now."""

@@ -95,7 +95,7 @@ def test_beginning_a_call_sweeps(
 ) -> None:
     thing = wrapped(lambda: Thing(), "open")()
     active: Any = inflight.of(thing)
-    active._touched_ns = active.call.now() - int(inflight.OPEN_S * 1e9) - 1
+    active.call.origin_ns -= int(inflight.OPEN_S * 1e9) + 1
     monkeypatch.setattr(inflight, "_swept", inflight._swept - 10)
     assert wrapped(lambda: "x")() == "x"
     assert [call.aborted for call in recorder.calls] == [True, False]
@@ -110,6 +110,31 @@ def test_a_call_that_the_library_works_on_is_not_idle(recorder: KeepingRecorder)
 
     wrapped(ask)()
     assert seen == [0.0]
+
+
+def test_an_opened_call_that_is_being_waited_for_or_read_is_not_idle(
+    recorder: KeepingRecorder,
+) -> None:
+    provider = Toy()
+    thing = wrapped(lambda: Thing(), "open", provider)()
+
+    def age() -> None:
+        call: Any = inflight.of(thing)
+        call.call.origin_ns -= int(inflight.OPEN_S * 1e9) + 1
+        inflight.end_idle(inflight.OPEN_S)
+
+    def pieces(this: Thing) -> Iterator[str]:
+        yield "a"
+        age()
+        yield "b"
+
+    follow(provider, lambda this: age()).__get__(thing, Thing)()
+    assert recorder.calls == []
+    stream = wrapped(pieces, "follow_lazy", provider).__get__(thing, Thing)()
+    assert next(stream) == "a"
+    assert list(stream) == ["b"]
+    assert recorder.call.chunks == ["a", "b"]
+    assert not recorder.call.aborted
 
 
 def test_the_end_of_the_process_ends_calls_in_every_state(recorder: KeepingRecorder) -> None:
