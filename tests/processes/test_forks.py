@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
+from pathlib import Path
 
-from tests.processes.world import World, eventually
+from tests.processes.world import World, a_world, eventually
 
 
 def test_children_and_grandchildren_send_their_own_calls_once(world: World) -> None:
@@ -16,7 +17,12 @@ def test_children_and_grandchildren_send_their_own_calls_once(world: World) -> N
     assert len({span.instance for span in spans}) == 3
 
 
-def test_a_child_holds_no_line_of_its_parent_open(world: World) -> None:
+def test_a_child_holds_no_line_of_its_parent_open(tmp_path: Path) -> None:
+    with a_world(tmp_path, heartbeat_s=3600.0) as world:
+        _outlive(world)
+
+
+def _outlive(world: World) -> None:
     program = world.script("forks", "outlives")
     parent = program.json()
     eventually(lambda: parent in world.fleet.present, "the parent is connected")
@@ -24,7 +30,7 @@ def test_a_child_holds_no_line_of_its_parent_open(world: World) -> None:
     child = program.json()
     eventually(lambda: child in world.fleet.present, "the child is connected")
     program.signal(signal.SIGKILL)
-    # Long before the server's own pings would notice a line that nobody serves.
+    # Long before the server's pings would notice a line that nobody serves.
     eventually(lambda: set(world.fleet.present) == {child}, "the parent is gone", 15.0)
     program.tell("leave")
     eventually(lambda: child in world.fleet.gone, "the child said goodbye")

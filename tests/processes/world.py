@@ -44,11 +44,11 @@ PATIENT = "600000"
 class Fleet:
     """An OpAMP server's host: offers one fragment to everybody, and remembers what was said."""
 
-    def __init__(self) -> None:
+    def __init__(self, heartbeat_s: float) -> None:
         capabilities = (
             ServerCapabilities.OFFERS_REMOTE_CONFIG | ServerCapabilities.ACCEPTS_EFFECTIVE_CONFIG
         )
-        self.server = OpAMPServer(self, capabilities=capabilities, heartbeat_s=1.0)
+        self.server = OpAMPServer(self, capabilities=capabilities, heartbeat_s=heartbeat_s)
         self.gone: set[str] = set()
         self._links: dict[str, AgentLink] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -175,9 +175,9 @@ class Program:
 class World:
     """One test's surroundings."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.sink, self.fleet, self.engine = OTLPSink(), Fleet(), ScriptedEngine(["Well."])
+    def __init__(self, folder: Path, heartbeat_s: float) -> None:
+        self.folder, self.fleet = folder, Fleet(heartbeat_s)
+        self.sink, self.engine = OTLPSink(), ScriptedEngine(["Well."])
         self.replicate_url = self.sink_url = self.opamp = ""
         self._programs: list[Program] = []
 
@@ -287,10 +287,13 @@ def eventually(look: Callable[[], T], what: str, deadline_s: float = DEADLINE_S)
 
 
 @contextmanager
-def a_world(folder: Path) -> Iterator[World]:
-    """Servers on free loopback ports for the length of a test."""
+def a_world(folder: Path, heartbeat_s: float = 1.0) -> Iterator[World]:
+    """Servers on free loopback ports for the length of a test.
+
+    An agent that is silent for three heartbeats is taken for gone.
+    """
     with ExitStack() as stack:
-        world = World(folder)
+        world = World(folder, heartbeat_s)
         replicate = stack.enter_context(serve_in_thread(FakeReplicate(world.engine)))
         sink = stack.enter_context(serve_in_thread(world.sink))
         world.opamp = stack.enter_context(serving(world.fleet.server))
