@@ -58,6 +58,7 @@ def health(told: Health | None, now: float) -> HealthView:
         _seconds(told.start_time_unix_nano),
         _seconds(told.status_time_unix_nano) or now,
         {name: health(child, now) for name, child in told.components.items()},
+        plain(told.attributes),
     )
 
 

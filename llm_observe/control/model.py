@@ -122,6 +122,8 @@ class HealthView:
     started: float | None = None
     at: float | None = None
     components: Mapping[str, HealthView] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    """Further facts, such as how many spans a destination was sent."""
 
 
 @dataclass(frozen=True, slots=True)

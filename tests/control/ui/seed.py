@@ -209,8 +209,9 @@ def app_state(uid: str, name: str, version: str, document: Mapping[str, Any]) ->
              "llm_observe.version": "0.1.0", "telemetry.sdk.language": "python"},
         ),
         Health(True, now, "", "ok", now, {
-            "destinations": Health(True, now, "", "ok", now, {
-                "control-plane": Health(True, now, "", "128 sent", now)})}),
+            "destination:control-plane": Health(True, now, "", "ok", now, {
+                "traces": Health(True, now, "", "ok", now, {}, {"sent": 1280, "queued": 2}),
+                "metrics": Health(True, now, "", "ok", now, {}, {"sent": 12})})}),
         effective(document, {}),
         None,
         Components(b"1", {

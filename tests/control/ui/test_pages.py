@@ -272,3 +272,13 @@ def _row(page: str, key: str) -> str:
         if f'<code class="path">{key}</code>' in row:
             return str(row)
     raise AssertionError(f"no row for {key}")
+
+
+async def test_an_agents_page_counts_what_went_to_each_destination_by_signal(
+    here: World, browser: Browser
+) -> None:
+    await here.app(CHATBOT, "bot")
+    page = await browser.text(f"/agents/{CHATBOT}")
+    assert "destination:control-plane" in page
+    assert "sent 1,280, queued 2" in page
+    assert "sent 12<" in page
