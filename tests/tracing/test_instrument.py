@@ -38,6 +38,7 @@ QUESTIONS: tuple[Callable[[Any], Any], ...] = (
 
 @pytest.fixture(autouse=True)
 def clean() -> Iterator[None]:
+    instrument.uninstall()  # `capture_spans` in another test leaves the wrappers on
     yield
     instrument.uninstall()
     assert present() == ORIGINALS
