@@ -197,7 +197,8 @@ def report(
         )
         for each in contenders
     }
-    machine = {"python": platform.python_version(), "cpus": os.cpu_count()}
+    machine: dict[str, Any] = {"python": platform.python_version(), "cpus": os.cpu_count()}
+    machine["load_15_minutes"] = round(os.getloadavg()[2], 1)  # of whatever else ran here
     return {
         "machine": machine,
         "rounds": options.rounds,

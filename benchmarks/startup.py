@@ -167,7 +167,8 @@ def main() -> None:
     server.shutdown()
     show(medians)
     if options.json:
-        machine = {"python": platform.python_version(), "cpus": os.cpu_count()}
+        machine: dict[str, Any] = {"python": platform.python_version(), "cpus": os.cpu_count()}
+        machine["load_15_minutes"] = round(os.getloadavg()[2], 1)  # of whatever else ran here
         report = {"machine": machine, "rounds": rounds, "medians": medians}
         options.json.write_text(json.dumps(report, indent=1) + "\n")
 
