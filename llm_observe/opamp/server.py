@@ -348,7 +348,14 @@ class ServerProtocol:
     def has_news(self) -> bool:
         """Whether something waits that the agent has not been sent, on a line that can push."""
         waiting = self._restart or self._full_is_news or len(self._custom) > 0
-        return waiting or any(wish.is_news(self.state) for wish in self._wishes)
+        if waiting:
+            return True
+        state = self._state  # asked after each message: no loop, and the number does not matter
+        return (
+            self._config.is_news(state)
+            or self._connections.is_news(state)
+            or self._announced.is_news(state)
+        )
 
     def reply(self, now: float) -> bytes:
         """The protobuf bytes of the next message to the agent, composed now."""
@@ -362,7 +369,12 @@ class ServerProtocol:
         asks = self._full.wanted or self._components.wanted
         if asks or self._restart or len(self._custom) or not self.took_uid:
             return False
-        return not any(wish.is_open(self._state) for wish in self._wishes)
+        state = self._state
+        return not (
+            self._config.is_open(state)
+            or self._connections.is_open(state)
+            or self._announced.is_open(state)
+        )
 
     def _compose(self, now: float) -> bytes:
         message = opamp_pb2.ServerToAgent(

@@ -31,6 +31,8 @@ def add_header(payload: bytes) -> bytes:
 
 def strip_header(data: bytes) -> bytes:
     """The protobuf bytes of a WebSocket message; `MalformedMessage` where the header is not 0."""
+    if data[:1] == HEADER:  # as nearly everybody writes it
+        return data[1:]
     for position, byte in enumerate(data[:MAX_HEADER_BYTES]):
         if byte & 0x7F:
             raise MalformedMessage("the message's header is not 0")

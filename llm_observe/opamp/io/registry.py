@@ -170,7 +170,11 @@ class Registry:
     def claim(self, message: opamp_pb2.AgentToServer, line: Line) -> AgentLink:
         """The agent that a message on this line comes from. Raises `Busy`."""
         spoken = message.instance_uid
-        link = line.agents.get(spoken) or self._find(message, line)
+        link = line.agents.get(spoken)
+        if link is not None and link.line is line and link.connected:
+            link.last_seen = time.time()
+            return link
+        link = link or self._find(message, line)
         line.agents[spoken] = line.agents[link.uid] = self._links[link.uid] = link
         if line.transport == "websocket" and link.line is not line:
             self._move(link, line)
