@@ -64,6 +64,7 @@ def meeting(scheme: str, *arguments: str, **options: Any) -> Iterator[tuple[Stag
             yield stage, agent
 
 
+@pytest.mark.opamp("T-01", "H-15", "Q-06", "R-05")
 @pytest.mark.parametrize("compression", [(), ("-gzip",)], ids=["plain", "gzip"])
 @pytest.mark.parametrize("scheme", ["ws", "http"])
 def test_it_is_known_offered_a_config_and_its_answers_are_heard(
@@ -126,6 +127,7 @@ def test_it_comes_over_tls(scheme: str, tmp_path: Path) -> None:
         agent.hears("the offer", lambda line: "remote_config" in line)
 
 
+@pytest.mark.opamp("A-01", "A-02")
 def test_it_is_refused_without_a_token_before_the_upgrade() -> None:
     stage = Stage()
     stage.recorder.refuse = 401

@@ -71,6 +71,7 @@ def hears(server: Program, state: str) -> dict[str, Any]:
     return message
 
 
+@pytest.mark.opamp("C-11", "K-05", "K-06", "K-09", "K-20")
 @pytest.mark.parametrize(("first", "second"), [("ws", "ws"), ("ws", "http"), ("http", "ws")])
 def test_our_client_goes_where_it_is_sent_and_says_applied_there(first: str, second: str) -> None:
     seen = Recorder()
@@ -93,6 +94,7 @@ def test_our_client_goes_where_it_is_sent_and_says_applied_there(first: str, sec
             assert told["message"]["health"]["status"] == "well"
 
 
+@pytest.mark.opamp("K-10")
 def test_our_client_comes_back_where_it_cannot_stay_and_says_failed() -> None:
     seen = Recorder()
     with go("server") as one, ours(f"ws://{one.event('listening')['address']}/v1/opamp", seen):
@@ -131,6 +133,7 @@ class Stage:
         given.result(DEADLINE_S)
 
 
+@pytest.mark.opamp("J-06", "O-01", "V-01")
 @pytest.mark.parametrize("scheme", ["ws", "http"])
 def test_their_client_hears_commands_connections_and_custom_messages(scheme: str) -> None:
     with ExitStack() as stack:

@@ -107,6 +107,7 @@ def _said(part: str, fits: Callable[[Any], Any] = bool) -> Callable[[dict[str, A
     return lambda line: part in line.get("message", {}) and fits(line["message"][part])
 
 
+@pytest.mark.opamp("C-01", "C-07", "R-04")
 @pytest.mark.parametrize("compression", [(), ("-gzip",)], ids=["plain", "gzip"])
 @pytest.mark.parametrize("transport", CLIENTS)
 def test_it_hears_all_of_us_and_its_offer_is_acknowledged(
@@ -147,6 +148,7 @@ def test_it_hears_all_of_us_and_its_offer_is_acknowledged(
         server.hears("our goodbye", _said("agentDisconnect", lambda told: True))
 
 
+@pytest.mark.opamp("Q-12", "U-06", "V-02")
 @pytest.mark.parametrize("transport", CLIENTS)
 def test_it_may_ask_for_everything_again_give_a_uid_and_restart(transport: str) -> None:
     with meeting(transport) as (_, ears, server):

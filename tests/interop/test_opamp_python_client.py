@@ -48,6 +48,7 @@ class Callbacks(OpAMPCallbacks):
         self.offered.set()
 
 
+@pytest.mark.opamp("H-15", "Q-07")
 def test_it_is_listed_offered_a_config_and_acknowledges_it() -> None:
     recorder, callbacks = Recorder(), Callbacks()
 

@@ -109,7 +109,8 @@ _INTRO = """\
 
 What [`llm_observe.opamp`](opamp.md) does of the OpAMP specification, row by row, in our own words.
 C is the client, S the server, B both; levels as the specification writes them, *deriv* for what follows
-from other rows, *rec* for a recommendation. Tests are below `tests/opamp`.
+from other rows, *rec* for a recommendation. Tests are below `tests/opamp`; those of `interop/` are
+below `tests` and talk to OpenTelemetry's own libraries.
 
 A ✓ under *fault* says that a fault was planted in the code and the test named there failed:
 `python -m tests.opamp.planting` does so for every row that is a MUST.
@@ -146,11 +147,14 @@ def rows() -> dict[str, Row]:
 
 
 def marks() -> Mapping[str, list[tuple[str, str]]]:
-    """The tests of each row: file below tests/opamp, and name."""
+    """The tests of each row: file below tests/opamp, or of interop, and name."""
     found: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for path in sorted(HERE.rglob("test_*.py")):
+    files = {path: path.relative_to(HERE).as_posix() for path in HERE.rglob("test_*.py")}
+    peers = HERE.with_name("interop").glob("test_opamp_*.py")
+    files |= {path: f"interop/{path.name}" for path in peers}
+    for path in sorted(files):
         for test, row in _marked(ast.parse(path.read_text())):
-            found[row].append((path.relative_to(HERE).as_posix(), test))
+            found[row].append((files[path], test))
     return found
 
 
