@@ -77,9 +77,19 @@ def problem(offered: ConnectionSettings, in_use: str, rules: Rules) -> str:
         "leading from TLS to no TLS is not allowed here": in_use.lower().startswith(_SECURE)
         and not endpoint.startswith(_SECURE)
         and not rules.plaintext,
+        "a header is no header: it holds a line break or the like": _has_controls(offered),
         "a proxy needs a URL": offered.proxy is not None and not offered.proxy.url,
     }
     return next((text for text, holds in checks.items() if holds), "")
+
+
+def _has_controls(offered: ConnectionSettings) -> bool:
+    """Whether a header would become two, or end the head of a request."""
+    proxy = offered.proxy.connect_headers if offered.proxy else {}
+    pairs = [*(offered.headers or {}).items(), *proxy.items()]
+    return any(
+        ord(sign) < 32 or ord(sign) == 127 for pair in pairs for text in pair for sign in text
+    )
 
 
 def merged(former: ConnectionSettings | None, offered: ConnectionSettings) -> ConnectionSettings:

@@ -88,6 +88,8 @@ def test_what_an_offer_leaves_out_is_kept_but_no_token_goes_elsewhere() -> None:
         (replace(B, certificate=True), "client certificates are not supported"),
         (replace(B, tls=TLSSettings(insecure_skip_verify=True)), "verification is not allowed"),
         (replace(B, endpoint="ws://b/v1/opamp"), "from TLS to no TLS"),
+        (replace(B, headers={"X": "a\r\nY: b"}), "a header is no header"),
+        (replace(B, proxy=ProxySettings("p:1", {"X\n": "a"})), "a header is no header"),
         (replace(B, proxy=ProxySettings()), "a proxy needs a URL"),
     ],
 )
