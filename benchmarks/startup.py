@@ -135,6 +135,7 @@ def measure(rows: tuple[Subject, ...], rounds: int, url: str, compiled: str) -> 
     medians: dict[str, Any] = {name: _summary(runs) for name, runs in found.items()}
     for figures in medians.values():
         figures["ratio"] = round(figures["wall_ms"] / medians[YARDSTICK]["wall_ms"], 3)
+        figures["cpu_ratio"] = round(figures["cpu_ms"] / medians[YARDSTICK]["cpu_ms"], 3)
     return medians
 
 
@@ -145,7 +146,9 @@ def _summary(runs: list[dict[str, float]]) -> dict[str, float]:
 
 def show(medians: dict[str, Any]) -> None:
     """The table."""
-    columns = ("wall_ms", "wall_ms_least", "cpu_ms", "ratio", "all_cpu_ms", "exported_bytes")
+    columns = (
+        "wall_ms", "wall_ms_least", "ratio", "cpu_ms", "cpu_ratio", "all_cpu_ms", "exported_bytes",
+    )  # fmt: skip
     print(f"{'':30}" + "".join(f"{name:>16}" for name in columns))
     for name, figures in medians.items():
         print(f"{name:30}" + "".join(f"{figures[column]:>16}" for column in columns))
