@@ -110,6 +110,7 @@ USES = (
     Surface(
         name="replicate.use, streaming, as text",
         shape="value",
+        live=True,
         lacks=_NO_FILES,
         open=lambda s: str(early_use(MODEL, streaming=True)(**s.input)),
     ),
@@ -138,6 +139,7 @@ USES = (
     Surface(
         name="replicate.use, asynchronous, streaming, awaited",
         shape="value",
+        live=True,
         is_async=True,
         lacks=_NO_FILES,
         open=_async_awaited,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing, closing
 from contextvars import copy_context
 from typing import Any
@@ -206,7 +206,8 @@ async def _cancel(
     async with asyncio.timeout(DEADLINE_S):
 
         def waits() -> bool:
-            return task.done() or (stuck() and (not surface.live or bool(seen.items)))
+            hidden = surface.shape != "stream" or not surface.live  # no piece comes to the caller
+            return task.done() or (stuck() and (hidden or bool(seen.items)))
 
         while not waits():  # noqa: ASYNC110  # the server lives in another thread
             await asyncio.sleep(0.002)
@@ -230,5 +231,3 @@ _ASYNC: dict[How, Callable[[Surface, Situation, Seen], Awaitable[None]]] = {
     "body": _abody,
     "elsewhere": _aelsewhere,
 }
-
-Stream = Iterator[Any] | AsyncIterator[Any]

@@ -10,6 +10,7 @@ from tests.tracing.matrix.clients import surfaces
 from tests.tracing.matrix.table import ANSWER, CANARY, PROMPT, Case, Ending, Surface
 from tests.tracing.matrix.world import World
 
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 CHOSEN = [surface for surface in surfaces().SURFACES if not surface.alike]
 ERROR = f"out of memory at {CANARY}"
 WHOLE = Ending(name="complete")

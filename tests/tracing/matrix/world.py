@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -33,6 +34,12 @@ from tests.tracing.matrix.seen import Seen
 from tests.tracing.matrix.table import ANSWER, ASKED, DEPLOYMENT, MODEL, Case, Situation
 
 LIMITS = ServerLimits(body_bytes=16_000_000, input_characters=4_000_000, predictions=100)
+_KINDS = {
+    "create": r"POST .*/predictions$",
+    "cancel": r"POST .*/cancel$",
+    "read": r"GET /v1/predictions/\w+$",
+    "stream": r"GET /v1/streams/",
+}
 _TIMES = ("duration", "time_to_first_chunk")
 OTHER_SCOPE = "openinference.instrumentation.langchain"
 
@@ -49,8 +56,8 @@ class Recorded:
     """Those of the time to the first chunk."""
     tokens: Mapping[str, float]
     """Sums of the token histograms by type."""
-    creates: int
-    """Requests that made a prediction."""
+    requests: Counter[str]
+    """By kind; but for cancelling."""
     within: set[str] = field(default_factory=set)
     """Ids of the spans that were current while the client sent its requests."""
 
@@ -101,14 +108,14 @@ class World:
         self.fake.clear_script()
         self.fake.script(case.fault)
         seen, within = Seen(), set[str]()
-        creates = self._creates()
+        self.fake.requests.clear()
         with _under(case, pipeline):
             self._drive(case, seen, within, pipeline)
         if case.ending.how == "cancel":
             gc.collect()  # the error of a cancelled task and its frames hold each other
         self._let_go()
         _flush(pipeline)
-        return self._recorded(seen, within, self._creates() - creates)
+        return self._recorded(seen, within, self._requests())
 
     def _drive(self, case: Case, seen: Seen, within: set[str], pipeline: Pipeline | None) -> None:
         def sends(request: httpx.Request) -> None:
@@ -142,9 +149,13 @@ class World:
         hangs = (each for each in self.fake.predictions if not each.terminal)
         return any(len(each.output) == each.fault.hang_after for each in hangs)
 
-    def _creates(self) -> int:
-        made = (n for key, n in self.fake.requests.items() if key.endswith("/predictions"))
-        return sum(made)
+    def _requests(self) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for key, number in self.fake.requests.items():
+            kind = next((kind for kind, pattern in _KINDS.items() if re.match(pattern, key)), key)
+            found[kind] += number
+        del found["cancel"]
+        return found
 
     def _let_go(self) -> None:
         """Cancel what the case left running on the server."""
@@ -152,7 +163,7 @@ class World:
             if not each.terminal:
                 httpx.post(f"{self.url}/v1/predictions/{each.id}/cancel").raise_for_status()
 
-    def _recorded(self, seen: Seen, within: set[str], creates: int) -> Recorded:
+    def _recorded(self, seen: Seen, within: set[str], requests: Counter[str]) -> Recorded:
         counts: Counter[str] = Counter()
         tokens: dict[str, float] = {}
         for metric in self.sink.metrics():
@@ -163,7 +174,7 @@ class World:
                     which = kind["gen_ai.token.type"]
                     tokens[which] = tokens.get(which, 0) + point.sum
         durations, firsts = (counts[f"gen_ai.client.operation.{name}"] for name in _TIMES)
-        return Recorded(seen, self.sink.spans(), durations, firsts, tokens, creates, within)
+        return Recorded(seen, self.sink.spans(), durations, firsts, tokens, requests, within)
 
 
 def _flush(pipeline: Pipeline | None) -> None:
