@@ -187,14 +187,21 @@ class OpAMPClient(Driver):
                 self._try(transport)
 
     def _try(self, transport: Transport) -> None:
-        """Connect with the candidate, for as long as it may take to show that it works."""
+        """Connect with the candidate, or with the connection before."""
         self._tries = 0
         self._stop_timer()
-        if self._record.candidate is not None:
-            self._timer = threading.Timer(self._verify_s, self._give_up, ["no answer in time"])
-            self._timer.daemon = True
-            self._timer.start()
         self.move(transport)
+
+    def take_next(self) -> bool:
+        """Go over to the line that was asked for; the time of a candidate begins."""
+        taken = super().take_next()
+        with self._offers:
+            if taken and self._record.candidate is not None and not self.moving:
+                self._stop_timer()
+                self._timer = threading.Timer(self._verify_s, self._give_up, ["no answer in time"])
+                self._timer.daemon = True
+                self._timer.start()
+        return taken
 
     def answered(self) -> None:
         """The server on this line answered: a candidate has shown that it works."""
@@ -206,7 +213,7 @@ class OpAMPClient(Driver):
     def session_ended(self, trouble: str) -> None:
         """A line ended or could not be opened: a candidate has so many tries."""
         with self._offers:
-            if self._record.candidate is None or self.moving:
+            if self._record.candidate is None or self.leaving:
                 return
             self._tries += 1
             if self._tries >= TRIES:
@@ -214,8 +221,8 @@ class OpAMPClient(Driver):
 
     def _give_up(self, trouble: str) -> None:
         with self._offers:
-            if self._record.candidate is None:
-                return
+            if self._record.candidate is None or self.stopping:
+                return  # a restart tries it anew
             self._stop_timer()
             self._keep(candidate.failed(self._record, trouble))
             self.move(self._line_for(self._record))

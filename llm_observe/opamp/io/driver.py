@@ -180,7 +180,7 @@ class Driver(Reporting):
     def _run(self) -> None:
         delays, hint = backoff(random.random), None
         while self._pause(respecting(next(delays), hint, random.random)):
-            if self._take_next():
+            if self.take_next():
                 delays = backoff(random.random)
                 next(delays)
             began = time.monotonic()
@@ -194,7 +194,7 @@ class Driver(Reporting):
             self.condition.wait_for(lambda: self.leaving, delay_s)
             return not self.stopping
 
-    def _take_next(self) -> bool:
+    def take_next(self) -> bool:
         """Go over to the line that was asked for; another server may know nothing of this agent."""
         with self.condition:
             if self._next is None:

@@ -30,6 +30,9 @@ __all__ = ["ClientState", "PollingClient"]
 INTERVAL_S = 30.0
 """The polling interval unless set or offered otherwise (OpAMP, "Plain HTTP Transport")."""
 
+GOODBYE_S = 5.0
+"""How long goodbye may take where the client goes over to another line."""
+
 MAX_UNHANDLED = 100
 """Events that may wait for ``on_event`` before no more requests are made."""
 
@@ -189,9 +192,10 @@ class _Series:
             self._answered(data, body)
 
     def _time_left(self) -> float | None:
-        if not self._driver.stopping:
-            return None
-        return max(0.001, self._driver.stop_by - time.monotonic())
+        """How long a last message may take; any other may take its time."""
+        if self._driver.stopping:
+            return max(0.001, self._driver.stop_by - time.monotonic())
+        return GOODBYE_S if self._driver.moving else None
 
     def _answered(self, data: bytes, body: bytes) -> None:
         self.pending = None

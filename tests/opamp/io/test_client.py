@@ -223,6 +223,16 @@ def test_a_candidate_found_after_a_crash_is_tried_again() -> None:
         assert candidate.from_bytes(store.data).active == settings
 
 
+def test_a_candidate_that_is_being_tried_when_the_program_stops_is_tried_by_the_next() -> None:
+    store, busy = MemoryStore(), Answer(503, {"Retry-After": "1000"})
+    with place() as one, http_peer(lambda _: busy) as (peer, address):
+        one.offer(offer_of(f"http://{address}"))
+        with agent(f"ws://{one.address}", store, verify_s=1000.0):
+            until(lambda: peer.requests, "a try")
+    assert store.data is not None
+    assert candidate.from_bytes(store.data).candidate is not None
+
+
 def test_what_may_not_be_taken_is_refused_without_leaving_the_line() -> None:
     with place() as one:
         opamp = ConnectionSettings("wss://b", tls=TLSSettings(insecure_skip_verify=True))
