@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 
 import pytest
 
@@ -15,8 +14,8 @@ def _wide(*values: object) -> object:
     return pytest.param(*values, marks=pytest.mark.wide)
 
 
-LATE_S = 10.0
-"""How long an end may take that is bounded by 2 seconds: generous, for a busy machine."""
+LATE_S = 20.0
+"""How long an end may take that is bounded by 2 seconds: ten times that, for a busy machine."""
 
 
 @pytest.mark.parametrize(
@@ -71,10 +70,8 @@ def test_a_hanging_destination_holds_no_end_up(world: World, ending: str) -> Non
         program.signal(signal.SIGTERM)
     else:
         eventually(lambda: world.sink.in_flight, "the flush has begun")
-    began = time.monotonic()
     code = {"returns": 0, "exits": 3}.get(ending, -signal.SIGTERM)
-    assert program.end() == code
-    assert time.monotonic() - began < LATE_S
+    assert program.end(LATE_S) == code
 
 
 def test_a_signal_in_the_middle_of_a_flush_is_a_flush_too(world: World) -> None:

@@ -161,9 +161,9 @@ class Program:
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    def end(self) -> int:
+    def end(self, deadline_s: float = DEADLINE_S) -> int:
         """Wait for its end; how it ended."""
-        code = self.process.wait(DEADLINE_S)
+        code = self.process.wait(deadline_s)
         self._reader.join(DEADLINE_S)
         return code
 
