@@ -29,6 +29,7 @@ LATE_S = 20.0
         ("outlived_by_a_thread", 5, 0),
         _wide("leaves_a_daemon", 3, 0),
         ("breaks_a_stream_off", 4, 0),
+        ("returns_in_a_stream", 4, 0),
     ],
 )
 def test_every_end_of_a_script_delivers_everything_once(
@@ -49,6 +50,14 @@ def test_a_fatal_signal_is_preceded_by_a_flush_and_kills_as_it_would(
     program.signal(number)
     assert program.end() == -number
     world.exact(3)
+
+
+def test_a_stream_under_way_is_sent_as_far_as_it_came(world: World) -> None:
+    program = world.script("plain", "waits_in_a_stream")
+    assert program.json() == "ready"
+    program.signal(signal.SIGTERM)
+    assert program.end() == -signal.SIGTERM
+    assert any(span.question.endswith("under way") for span in world.exact(4))
 
 
 def test_a_second_signal_does_not_wait_for_the_flush(world: World) -> None:

@@ -33,7 +33,7 @@ from tests.opamp.io.serving import serving
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(__file__).with_name("programs")
-DEADLINE_S = float(os.environ.get("PROCESSES_DEADLINE_S", "60"))
+DEADLINE_S = 60.0
 UNOBSERVED = "unobserved"
 """A word of questions that must not become spans."""
 

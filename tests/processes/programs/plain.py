@@ -61,10 +61,15 @@ def waits_in_flush() -> None:
     llm_observe.flush(60.0)
 
 
-def waits_in_a_call() -> None:
+def waits_in_a_stream() -> None:
+    stream = open_stream("under way")
     say("ready")
-    while True:
-        time.sleep(0.01)
+    time.sleep(60)
+    stream.close()
+
+
+def returns_in_a_stream() -> None:
+    globals()["stream"] = open_stream("under way")
 
 
 if __name__ == "__main__":
