@@ -277,6 +277,17 @@ provider = register(
         assert len(place.sink.spans()) == 1
         assert place.sink.holds("llamas")
 
+    def test_and_run_and_observe_record_a_call_once_on_its_provider(self, place: World) -> None:
+        register = self.program(place).replace(
+            "verbose=False", "verbose=False, set_global_tracer_provider=False"
+        )
+        observe = "import llm_observe\nllm_observe.observe('shop')\n"
+        place.write("shop.py", register + observe + CALL)
+        done = place.run("python", "shop.py", env={"OTEL_EXPORTER_OTLP_ENDPOINT": ""})
+        assert (done.returncode, done.stdout, done.stderr) == (0, "Hello you.\n", "")
+        assert len(place.sink.spans()) == 1
+        assert place.sink.holds("llamas")
+
     def test_and_a_stream_has_its_numbers(self, place: World) -> None:
         call = CALL.replace("replicate.run", "replicate.stream")
         place.write("shop.py", self.program(place) + call)

@@ -64,14 +64,14 @@ class Beginning:
     def __init__(
         self, given: Mapping[str, Any], fallback_name: str | None, before: patch.Recorder | None
     ) -> None:
-        self._given, self._fallback_name, self._before = given, fallback_name, before
+        self._given, self._fallback_name, self.before = given, fallback_name, before
         self._real: patch.Recorder | None = None
         self._renew()
         os.register_at_fork(after_in_child=self._forked)
 
     def prefer(self, recorder: patch.Recorder) -> None:
         """An instrumentor's recorder, whose provider is to be kept once observation begins."""
-        self._before = recorder
+        self.before = recorder
 
     def wait(self) -> None:
         """Begin after a while, unless something else begins before."""
@@ -102,12 +102,13 @@ class Beginning:
             return self._real
 
     def _begin(self) -> None:
-        patch.connect(self._before)  # an instrumentor's, whose provider is to be kept
         try:
             doors.preset(**{**self._given, "service_name": self._name()})
-            handle.observe().provisional = True
+            handle.begin()
         except Exception:  # the program must run on, whatever is wrong with us
             logger.exception("llm-observe: this program could not be observed")
+        if patch.connected() is self:  # it is not observed; an instrumentor may record all the same
+            patch.connect(self.before)
         self._real = patch.connected()
 
     def _name(self) -> str | None:

@@ -85,8 +85,12 @@ def make_pipeline(
 
 
 def _instrumentors() -> ForeignRecorder | None:
-    """The recorder of an instrumentor that came before us; its module is not loaded for asking."""
+    """The recorder of an instrumentor that came before us; its module is not loaded for asking.
+
+    Under ``llm-observe run`` it is kept by what stands in until observation begins.
+    """
     module, recorder = sys.modules.get("llm_observe.tracing.foreign"), patch.connected()
+    recorder = getattr(recorder, "before", recorder)
     there = module is not None and isinstance(recorder, module.ForeignRecorder)
     return cast("ForeignRecorder", recorder) if there else None
 

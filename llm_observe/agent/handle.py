@@ -15,11 +15,11 @@ from llm_observe.agent.process import Handle
 from llm_observe.settings.documents import Fragment
 from llm_observe.settings.model import Limits, Settings
 
-__all__ = ["Handle", "current", "flush", "observe", "shutdown"]
+__all__ = ["Handle", "begin", "current", "flush", "observe", "shutdown"]
 
 logger = logging.getLogger("llm_observe")
 
-_LOCK = threading.Lock()
+_LOCK = threading.RLock()
 _current: tuple[Handle, dict[str, Any]] | None = None
 
 
@@ -75,6 +75,16 @@ def observe(
         return _current[0]
 
 
+def begin() -> None:
+    """Observe on a command line's word alone (`doors.preset`), until the program has its say.
+
+    A program that is in the midst of its own `observe` is waited for, and has had it.
+    """
+    with _LOCK:
+        if _current is None:
+            observe().provisional = True
+
+
 def _again(
     handle: Handle, before: dict[str, Any], arguments: dict[str, Any]
 ) -> tuple[Handle, dict[str, Any]]:
@@ -117,7 +127,7 @@ def shutdown() -> None:
 def _after_fork_in_child() -> None:
     """Once per process and fork, however often it was observed."""
     global _LOCK
-    _LOCK = threading.Lock()
+    _LOCK = threading.RLock()
     if _current is not None:
         _current[0].after_fork_in_child()
 

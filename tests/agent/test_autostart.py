@@ -117,6 +117,32 @@ print(first.settings().capture.level)
         assert done.stdout.splitlines()[-1] == "metadata"
 
 
+def test_a_program_in_the_midst_of_observing_itself_when_time_is_up_has_the_only_say(
+    place: World,
+) -> None:
+    place.write(
+        "slow.py",
+        """
+import threading, llm_observe
+from llm_observe.agent import handle
+from llm_observe.tracing import patch
+waiting, options, threads = patch.connected(), handle._options, []
+def while_time_is_up(arguments):
+    if not threads:
+        threads.append(threading.Thread(target=waiting._begun))
+        threads[0].start()
+        threads[0].join(0.2)  # as long as it likes to wait for us
+    return options(arguments)
+handle._options = while_time_is_up
+own = llm_observe.observe("own")
+threads[0].join()
+print(own.provisional, patch.connected() is own._pipeline, own.status().service_name)
+""",
+    )
+    done = place.run("--service-name", "given", "python", "slow.py")
+    assert (done.stdout, done.stderr) == ("False True own\n", "")
+
+
 class TestItsLimits:
     LATE = f"""{BEGUN}
 for line in sys.stdin:
