@@ -6,6 +6,7 @@ made elsewhere) is no call to a model and has no span.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from tests.tracing.matrix.connect1 import (
@@ -25,6 +26,8 @@ from replicate import stream as early_stream  # isort: skip
 __all__ = ["SURFACES", "async_client", "async_module_client", "client", "module_client"]
 
 REFERENCE = f"{MODEL}:{VERSION}"
+POLLS = hasattr(sys.modules["replicate.run"], "_make_output_iterator")
+"""The first 1.x clients did not ask to wait by themselves, and iterated while polling."""
 
 
 async def _async_run(s: Situation, reference: Any = MODEL, **more: Any) -> Any:
@@ -63,6 +66,7 @@ RUNS = (
     Surface(
         name="Client.run by version",
         shape="stream",
+        live=POLLS,
         open=lambda s: s.client.run(REFERENCE, input=s.input, **s.params),
     ),
     Surface(
@@ -82,6 +86,7 @@ RUNS = (
         alike="Client.run by version",
         asks="",
         shape="stream",
+        live=POLLS,
         open=lambda s: s.client.run(
             s.client.models.get(MODEL).versions.get(VERSION), input=s.input, **s.params
         ),
@@ -107,6 +112,7 @@ RUNS = (
     Surface(
         name="Client.async_run by version",
         shape="stream",
+        live=POLLS,
         is_async=True,
         open=lambda s: _async_run(s, REFERENCE),
     ),
