@@ -230,8 +230,8 @@ FAULTS = {
     ),
     "Q-06": Fault(
         "io.serve_websocket",
-        "        self._answers.append(answer)\n",
-        "        len(self._answers)\n",
+        "            await self._send_bytes(answer())\n            self._stoppable = False\n",
+        "            answer()\n            self._stoppable = False\n",
         ON_WS,
         "test_every_message_is_answered_also_a_repeat",
     ),
