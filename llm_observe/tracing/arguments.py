@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,7 @@ class Arguments:
 
     def __init__(self, function: Any) -> None:
         plain = _plain(function)
+        self._fixed = function if isinstance(function, functools.partial) else functools.partial(id)
         self.description = (inspect.getdoc(plain) or "")[:_LONGEST_DESCRIPTION]
         self._signature: inspect.Signature | None = None
         self._owner = ""
@@ -26,7 +28,11 @@ class Arguments:
         self._owner = first if first in _OWNERS else ""
 
     def bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments by name, without the object that a method is called on."""
+        """The arguments by name, without the object that a method is called on.
+
+        Of a partial function all that the function itself gets.
+        """
+        args, kwargs = (*self._fixed.args, *args), {**self._fixed.keywords, **kwargs}
         if self._signature is None:
             return {"args": args, "kwargs": kwargs}
         try:
@@ -47,5 +53,4 @@ def function_name(function: Any) -> str:
 def _plain(function: Any) -> Any:
     if isinstance(function, classmethod | staticmethod):
         return _plain(function.__func__)
-    partial = getattr(function, "func", None)
-    return _plain(partial) if callable(partial) and not inspect.isfunction(function) else function
+    return _plain(function.func) if isinstance(function, functools.partial) else function

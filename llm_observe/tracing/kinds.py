@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import numbers
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
@@ -79,6 +80,8 @@ def attribute(given: Any) -> Any:
     """What OpenTelemetry can hold as it is; anything else as text."""
     if isinstance(given, bool | int | float):
         return given
+    if isinstance(given, numbers.Real):
+        return Bounds().copy(given)
     if isinstance(given, list | tuple) and given and _same(given[:MAX_ITEMS]):
         return [Bounds().copy(item) for item in given[:MAX_ITEMS]]
     return encode(given)[0]
@@ -150,7 +153,7 @@ def _document(item: Any) -> dict[str, Any]:
 
 
 def _field(field: str, found: Any, bounds: Bounds) -> Any:
-    if field == "score" and isinstance(found, int | float):
+    if field == "score" and isinstance(found, numbers.Real):
         return float(found)
     copied = bounds.copy(found)
     if field == "metadata" or not isinstance(copied, str | int):

@@ -12,6 +12,7 @@ import decimal
 import enum
 import json
 import math
+import numbers
 import pathlib
 import uuid
 from collections.abc import Iterable, Mapping
@@ -84,6 +85,8 @@ class Bounds:
             return f"<{type(value).__name__} of {len(value)}>"
         if type(value) in _PLAIN or isinstance(value, pathlib.PurePath):
             return self.text(str(value))
+        if issubclass(type(value), numbers.Real):
+            return self._number(value)
         if id(value) in self._above:
             return "<cycle>"
         if len(self._above) >= MAX_DEPTH:
@@ -93,6 +96,13 @@ class Bounds:
             return self._inside(value)
         finally:
             self._above.discard(id(value))
+
+    def _number(self, value: numbers.Real) -> Any:
+        """A number of a library's own, such as numpy's."""
+        try:
+            return self._single(int(value) if isinstance(value, numbers.Integral) else float(value))
+        except (ArithmeticError, TypeError, ValueError):  # too large, or not a number after all
+            return f"<{type(value).__name__}>"
 
     def _inside(self, value: Any) -> Any:
         if isinstance(value, Mapping):

@@ -25,6 +25,14 @@ class Owner:
     def free(a: int) -> None: ...
 
 
+class Model:
+    """Something callable, to which ``func`` means something of its own."""
+
+    func = staticmethod(len)
+
+    def __call__(self, question: str) -> None: ...
+
+
 def test_arguments_go_by_the_names_of_the_function() -> None:
     found = Arguments(plain).bound((1, 2, 3), {"b": 4, "c": 5})
     assert found == {"a": 1, "rest": (2, 3), "b": 4, "more": {"c": 5}}
@@ -45,6 +53,17 @@ def test_wrong_arguments_and_functions_without_a_signature_are_kept_raw() -> Non
     assert Arguments(dict.fromkeys).bound((), {}) == raw
 
 
+def test_of_a_partial_function_they_are_all_that_it_gets() -> None:
+    partial = functools.partial(functools.partial(plain, 1), b=3)
+    assert Arguments(partial).bound((7,), {"c": 5}) == {
+        "a": 1, "rest": (7,), "b": 3, "more": {"c": 5},
+    }  # fmt: skip
+
+
+def test_of_a_callable_object_they_are_its_own() -> None:
+    assert Arguments(Model()).bound(("why?",), {}) == {"question": "why?"}
+
+
 @pytest.mark.parametrize(
     ("function", "name"),
     [
@@ -53,6 +72,7 @@ def test_wrong_arguments_and_functions_without_a_signature_are_kept_raw() -> Non
         (Owner.__dict__["made"], "Owner.made"),
         (functools.partial(functools.partial(plain, 1), 2), "plain"),
         (Owner(), "Owner"),
+        (Model(), "Model"),
         (len, "len"),
     ],
 )

@@ -3,6 +3,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,6 +40,8 @@ def test_every_key_is_known_to_the_conventions(attributes: dict[str, Any]) -> No
         (True, True),
         (1, 1),
         (0.5, 0.5),
+        (numpy.float32(0.5), 0.5),
+        (numpy.int64(3), 3),
         ("text", "text"),
         (["a", "b"], ["a", "b"]),
         ((1, 2), [1, 2]),
@@ -59,6 +62,10 @@ def test_attributes_are_what_opentelemetry_can_hold(given: Any, kept: Any) -> No
         ("text", {"content": "text"}),
         ({"text": "a", "id": 7}, {"content": "a", "id": "7"}),
         ({"page_content": "a", "score": 1}, {"content": "a", "score": 1.0}),
+        (
+            {"text": "a", "id": numpy.int64(7), "score": numpy.float32(0.5)},
+            {"content": "a", "id": "7", "score": 0.5},
+        ),
         ({"content": {"a": 1}, "metadata": None}, {"content": '{"a": 1}'}),
         (SimpleNamespace(content="a", metadata={"p": 1}), {"content": "a", "metadata": '{"p": 1}'}),
         ({"score": "high"}, {"score": "high"}),

@@ -4,10 +4,12 @@ import enum
 import json
 import math
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,6 +82,20 @@ def test_values_become_plain_json(value: Any, copied: Any) -> None:
 
 def test_a_stranger_is_never_asked_for_anything() -> None:
     assert json.loads(encode([Rude()])[0]) == ["<Rude>"]
+
+
+@pytest.mark.parametrize(
+    ("value", "copied"),
+    [
+        (numpy.float32(0.5), 0.5),
+        (numpy.int64(-3), -3),
+        (numpy.float16("inf"), "inf"),
+        (Fraction(1, 4), 0.25),
+        (Fraction(10**400), "<Fraction>"),
+    ],
+)
+def test_numbers_of_libraries_are_numbers(value: Any, copied: Any) -> None:
+    assert json.loads(encode([value])[0]) == [copied]
 
 
 def test_a_text_stays_a_text() -> None:
