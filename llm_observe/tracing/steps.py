@@ -6,6 +6,7 @@ level in force at export allows; attributes of no known convention leave at ``fu
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, Literal, overload
 
@@ -44,6 +45,8 @@ _TEMPLATE = (
     OI.LLM_PROMPT_TEMPLATE_VARIABLES,
 )
 _LONGEST_NAME = 256
+_DESCRIPTORS = (classmethod, staticmethod, property, functools.cached_property)
+"""What stands above a method and cannot be called itself."""
 
 
 class Step(Block, Recording):
@@ -137,7 +140,7 @@ class _Stay(Stay):
 def trace(name: Function, /) -> Function: ...
 @overload
 def trace(
-    name: str = "",
+    name: str | None = "",
     kind: StepKind = "chain",
     *,
     capture_input: bool = True,
@@ -162,9 +165,10 @@ def trace(
         capture_input: Whether a decorated function's arguments are recorded.
         capture_output: Whether what it returns or yields is recorded.
     """
-    if isinstance(name, str):
-        return Step(name, kind, capture_input=capture_input, capture_output=capture_output)
-    return Step("", kind, capture_input=capture_input, capture_output=capture_output)(name)
+    bare = callable(name) or isinstance(name, _DESCRIPTORS)
+    called = "" if bare or name is None else name
+    step = Step(called, kind, capture_input=capture_input, capture_output=capture_output)
+    return step(name) if bare else step
 
 
 def _start(name: str, kind: str, here: Context) -> Handle:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import overload
+
 from opentelemetry.context import (
     _SUPPRESS_HTTP_INSTRUMENTATION_KEY,
     _SUPPRESS_INSTRUMENTATION_KEY,
@@ -21,14 +23,8 @@ _KEYS = (
 """Every key that instrumentors of OpenTelemetry and OpenInference, old and new, look at."""
 
 
-class suppress_tracing(Block):
-    """No telemetry of the calls inside: no span, no metric, no score, nothing queued.
-
-    A context manager (``with`` and ``async with``) and a decorator of any function, generators
-    included. Our wrappers see it, and instrumentors of OpenTelemetry and OpenInference. Spans
-    that the app starts by hand with a tracer of its own go on. It reaches neither other threads
-    nor other processes.
-    """
+class Suppression(Block):
+    """A pause, made by `suppress_tracing`."""
 
     def __call__(self, function: Function) -> Function:
         """The pause around every call of a function."""
@@ -40,3 +36,18 @@ class suppress_tracing(Block):
         for key in _KEYS:
             context = set_value(key, True, context)
         return Stay(context)
+
+
+@overload
+def suppress_tracing(function: Function, /) -> Function: ...
+@overload
+def suppress_tracing() -> Suppression: ...
+def suppress_tracing(function: Function | None = None) -> Function | Suppression:
+    """No telemetry of the calls inside: no span, no metric, no score, nothing queued.
+
+    A context manager (``with`` and ``async with``) and a decorator of any function, generators
+    included: ``@suppress_tracing``, or ``@suppress_tracing()``. Our wrappers see it, and
+    instrumentors of OpenTelemetry and OpenInference. Spans that the app starts by hand with a
+    tracer of its own go on. It reaches neither other threads nor other processes.
+    """
+    return Suppression() if function is None else Suppression()(function)

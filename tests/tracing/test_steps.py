@@ -417,6 +417,13 @@ def test_a_kind_that_does_not_exist_becomes_a_chain_and_is_logged(
     assert "'tol' is no kind of step" in caplog.text
 
 
+@pytest.mark.parametrize(("name", "said"), [(None, "step"), (7, "7"), ("", "step")])
+def test_a_name_of_any_kind_is_a_name(recorder: KeepingRecorder, name: Any, said: str) -> None:
+    with trace(name):
+        pass
+    assert [span.name for span in recorder.spans] == [said]
+
+
 def test_where_there_is_no_step_writing_goes_nowhere() -> None:
     step = current_step()
     step.output = 1

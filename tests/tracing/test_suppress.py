@@ -78,6 +78,15 @@ def test_as_a_decorator_of_every_shape(recorder: KeepingRecorder) -> None:
     assert left(recorder) == (0, 0, 0)
 
 
+def test_as_a_bare_decorator(recorder: KeepingRecorder) -> None:
+    @suppress_tracing
+    def quiet(recorder: KeepingRecorder) -> bool:
+        return everything(recorder)
+
+    assert not quiet(recorder)
+    assert left(recorder) == (0, 0, 0)
+
+
 def test_between_the_items_of_a_suppressed_generator_the_consumer_is_traced(
     recorder: KeepingRecorder,
 ) -> None:
