@@ -19,7 +19,6 @@ sends: a malformed message is an event. Not safe for threads: the driver holds o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from llm_observe.errors import LocalProtocolError, RemoteProtocolError
 from llm_observe.opamp import events, wire
@@ -27,13 +26,13 @@ from llm_observe.opamp._pb import opamp_pb2
 from llm_observe.opamp.custom import MAX_CUSTOM_MESSAGES, CustomQueue
 from llm_observe.opamp.heard import Heard
 from llm_observe.opamp.parts import BY_NAME, Outbox
+from llm_observe.opamp.telling import ENVELOPE_BYTES, Telling, defined
 from llm_observe.opamp.values import (
     UID_BYTES,
     AgentCapabilities,
     ConfigStatus,
     ConnectionStatus,
     ErrorKind,
-    ServerCapabilities,
 )
 
 HEARTBEAT_S = 30.0
@@ -42,15 +41,9 @@ HEARTBEAT_S = 30.0
 __all__ = ["HEARTBEAT_S", "MAX_CUSTOM_MESSAGES", "ClientProtocol", "check_uid"]
 
 LONGEST_HEARTBEAT_S = 24 * 3600.0
-ENVELOPE_BYTES = 256
-"""Room for uid, number, capabilities and flags around the parts of a message."""
-
 _FULL = opamp_pb2.ServerToAgentFlags_ReportFullState
 _COMPONENTS = opamp_pb2.ServerToAgentFlags_ReportAvailableComponents
 _WANT_UID = opamp_pb2.AgentToServerFlags_RequestInstanceUid
-
-
-_STATUSES = {"config_status", "connection_status"}
 
 
 def check_uid(uid: bytes) -> bytes:
@@ -60,12 +53,7 @@ def check_uid(uid: bytes) -> bytes:
     return bytes(uid)
 
 
-def _defined(capabilities: AgentCapabilities) -> AgentCapabilities:
-    """With the bit that MUST be set, and without those that nobody has defined."""
-    return AgentCapabilities.from_wire(int(capabilities)) | AgentCapabilities.REPORTS_STATUS
-
-
-class ClientProtocol:
+class ClientProtocol(Telling):
     """One agent's conversation with one server, over however many lines.
 
     ``framed`` is True over WebSocket, False over plain HTTP. ``request_uid`` asks the server to
@@ -83,7 +71,7 @@ class ClientProtocol:
         request_uid: bool = False,
     ) -> None:
         self.instance_uid = check_uid(instance_uid)
-        self.capabilities = _defined(capabilities)
+        self.capabilities = defined(capabilities)
         self._heard = Heard()
         self.heartbeat_s = heartbeat_s
         self.framed = framed
@@ -108,53 +96,6 @@ class ClientProtocol:
         self._last_sent: float | None = None
         # Whether the last message has had no answer of any kind yet.
         self.unanswered = False
-
-    @property
-    def server_capabilities(self) -> ServerCapabilities:
-        """What the server can do; 0 until it has said so, and some never do."""
-        return self._heard.capabilities
-
-    @property
-    def server_custom_capabilities(self) -> frozenset[str]:
-        """The custom capabilities that the server announced."""
-        return self._heard.custom_capabilities
-
-    # ---------------------------------------------------------------------------------- the truth
-
-    def report(self, **parts: Any) -> bool:
-        """Set parts of the status, by their names in `AgentState`; True if any of them changed.
-
-        All or none: raises `TypeError` or `ValueError` for a value that cannot be sent, and
-        `MessageTooLarge` for a part beyond the size limit.
-        """
-        unknown = parts.keys() - BY_NAME.keys()
-        if unknown:
-            raise TypeError(f"no such part of the status: {', '.join(sorted(unknown))}")
-        encoded = {name: BY_NAME[name].to_pb(value) for name, value in parts.items()}
-        for message in encoded.values():
-            wire.check_size(message.ByteSize() + ENVELOPE_BYTES, self.max_message_bytes)
-        for name in _STATUSES & parts.keys():
-            self._heard.reported(name, parts[name].hash)
-        self._custom_capabilities = parts.get("custom_capabilities", self._custom_capabilities)
-        changed = [self._outbox.report(name, message) for name, message in encoded.items()]
-        return any(changed)
-
-    def set_capabilities(self, capabilities: AgentCapabilities) -> None:
-        """Change what this agent says it can do; the next message tells."""
-        capabilities = _defined(capabilities)
-        gained = capabilities & ~self.capabilities
-        self._must_speak |= capabilities != self.capabilities
-        self.capabilities = capabilities
-        self._outbox.regained(gained)
-
-    def send_custom(self, capability: str, type_: str, data: bytes) -> None:
-        """Queue one custom message; each takes a message of its own and none replaces another.
-
-        Raises `LocalProtocolError` if the server never announced the capability, or if
-        `MAX_CUSTOM_MESSAGES` already wait.
-        """
-        message = opamp_pb2.CustomMessage(capability=capability, type=type_, data=data)
-        self._custom.put("server", self.server_custom_capabilities, message)
 
     # ----------------------------------------------------------------------------------- the line
 

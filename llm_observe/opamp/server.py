@@ -22,15 +22,13 @@ no more often than every `REPEAT_S` to an agent that answers without complying.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from llm_observe.errors import LocalProtocolError
 from llm_observe.opamp import events, wire
 from llm_observe.opamp._pb import opamp_pb2
 from llm_observe.opamp.asking import MAX_VAIN, REPEAT_S, Asking
-from llm_observe.opamp.connections import ConnectionOffer
 from llm_observe.opamp.custom import CustomQueue
 from llm_observe.opamp.interning import Interned
 from llm_observe.opamp.parts import COMPONENTS, is_complete, missing_components, read_parts
@@ -38,10 +36,10 @@ from llm_observe.opamp.values import (
     AgentCapabilities,
     AgentState,
     Components,
-    ConfigFile,
     ErrorKind,
     ServerCapabilities,
 )
+from llm_observe.opamp.wanting import Wanting
 from llm_observe.opamp.wishes import FIELD_BYTES, CapabilitiesWish, ConfigWish, ConnectionWish, Wish
 
 __all__ = ["MAX_VAIN", "REPEAT_S", "ServerProtocol", "refusal", "wants_uid"]
@@ -75,7 +73,7 @@ def _digest(message: opamp_pb2.AgentToServer) -> bytes:
     return hashlib.blake2b(message.SerializeToString(deterministic=True), digest_size=16).digest()
 
 
-class ServerProtocol:
+class ServerProtocol(Wanting):
     """One agent's conversation with this server.
 
     ``instance_uid`` is the one the agent shall have. If it speaks under another one, each reply
@@ -85,20 +83,13 @@ class ServerProtocol:
     """
 
     __slots__ = (
-        "_announced",
         "_components",
-        "_config",
-        "_connections",
-        "_custom",
         "_digest",
         "_forgotten",
-        "_full",
-        "_full_is_news",
         "_idle_reply",
         "_interned",
         "_limit",
         "_number",
-        "_restart",
         "_spoken_uid",
         "_state",
         "_wishes",
@@ -289,59 +280,6 @@ class ServerProtocol:
         supported = custom.capability in self._announced.capabilities
         if message.HasField("custom_message") and supported:
             yield events.CustomMessageReceived(custom.capability, custom.type, custom.data)
-
-    # ------------------------------------------------------------------------------------ offering
-
-    def offer_config(self, files: Mapping[str, ConfigFile], config_hash: bytes) -> None:
-        """Offer a configuration until the agent reports its hash, or another one is offered.
-
-        Raises `LocalProtocolError` without a hash, and `MessageTooLarge` beyond the size limit.
-        """
-        self._config.offer(files, config_hash)
-
-    def clear_offer(self) -> None:
-        """Offer no configuration any more. What the agent already took stays in force there."""
-        self._config.clear()
-
-    def offer_connections(self, offer: ConnectionOffer) -> None:
-        """Offer connection settings until the agent reports their hash, or others are offered.
-
-        Each part goes only to an agent with the capability for it. Offer the complete settings:
-        what is left out is kept by the agent, but a client certificate is not. Raises
-        `LocalProtocolError` without a hash or an OpAMP endpoint, and `MessageTooLarge`.
-        """
-        self._connections.offer(offer)
-
-    def clear_connections(self) -> None:
-        """Offer no connection settings any more."""
-        self._connections.clear()
-
-    def beat_every(self, seconds: float | None) -> None:
-        """Tell the agent another interval of heartbeats, in seconds; None leaves it to the agent."""
-        self._connections.beat_every(seconds)
-
-    def announce(self, custom_capabilities: frozenset[str]) -> None:
-        """Announce the server's custom capabilities; the newest list replaces the former."""
-        self._announced.announce(custom_capabilities)
-
-    def ask_for_everything(self) -> None:
-        """Ask the agent for a full report ("ReportFullState")."""
-        self._full.want(at_once=True)
-        self._full_is_news = True
-
-    def restart(self) -> None:
-        """Command the agent to restart, once; whether it did shows in its health's start time.
-
-        Raises `LocalProtocolError` for an agent that does not accept the command.
-        """
-        if AgentCapabilities.ACCEPTS_RESTART_COMMAND not in self.state.capabilities:
-            raise LocalProtocolError("the agent does not accept the command to restart")
-        self._restart = True
-
-    def send_custom(self, capability: str, type_: str, data: bytes) -> None:
-        """Queue one custom message. Raises `LocalProtocolError` where the agent has no use for it."""
-        message = opamp_pb2.CustomMessage(capability=capability, type=type_, data=data)
-        self._custom.put("agent", self.state.custom_capabilities or (), message)
 
     # ------------------------------------------------------------------------------------- sending
 

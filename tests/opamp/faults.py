@@ -89,7 +89,7 @@ FAULTS = {
         "test_what_does_not_fit_one_message_has_the_next_one",
     ),
     "L-13": Fault(
-        "client",
+        "telling",
         "wire.check_size(message.ByteSize() + ENVELOPE_BYTES, self.max_message_bytes)",
         "pass",
         CLIENT,
@@ -278,14 +278,14 @@ FAULTS = {
         "test_capabilities_are_in_every_message_and_a_change_is_told",
     ),
     "P-02": Fault(
-        "client",
+        "telling",
         "return AgentCapabilities.from_wire(int(capabilities)) | ",
         "return capabilities | ",
         CLIENT,
         "test_bits_that_nobody_has_defined_are_not_said",
     ),
     "P-03": Fault(
-        "client",
+        "telling",
         "int(capabilities)) | AgentCapabilities.REPORTS_STATUS",
         "int(capabilities))",
         CLIENT,
