@@ -21,7 +21,7 @@ from llm_observe.settings.model import Settings
 from llm_observe.tracing.export.cleaning import clean, clean_text
 from llm_observe.tracing.foreign_fit import fitted, room_on
 from llm_observe.tracing.scrubbing import scrub, scrub_event, scrub_status
-from llm_observe.tracing.stepping import SCOPE, outcome
+from llm_observe.tracing.stepping import SCOPE, outcome, words
 
 Attributes = Mapping[str, Any]
 
@@ -76,7 +76,7 @@ def copy(
         attributes=attributes,
         events=[Event("exception", _exception(error))] if isinstance(error, Exception) else (),
         links=getattr(span, "links", ()),
-        status=Status(StatusCode.ERROR, f"{type(error).__name__}: {error}") if failed else Status(),
+        status=Status(StatusCode.ERROR, words(error)) if failed and error is not None else Status(),
         start_time=getattr(span, "start_time", None) or now,
         end_time=getattr(span, "end_time", None) or now,
         instrumentation_scope=InstrumentationScope(SCOPE),
@@ -93,7 +93,7 @@ def _write(
     span.set_attributes(fitted(kept, room_on(span, kept)))
     if isinstance(error, Exception):
         span.add_event("exception", clean(scrub_event(_exception(error), level, llm=True)))
-        told = scrub_status(f"{type(error).__name__}: {error}", level)
+        told = scrub_status(words(error), level)
         span.set_status(Status(StatusCode.ERROR, clean_text(told or type(error).__name__)))
 
 
@@ -106,6 +106,6 @@ def _exception(error: Exception) -> Attributes:
     stack = TracebackException.from_exception(error, compact=True)
     return {
         "exception.type": type(error).__qualname__,
-        "exception.message": str(error),
+        "exception.message": words(error).partition(": ")[2],
         "exception.stacktrace": "".join(stack.format()),
     }

@@ -7,6 +7,7 @@ it what the level of the moment of its end allows.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -92,8 +93,9 @@ class Handle:
     def _mark(self, error: BaseException) -> None:
         self._keep(outcome(error))
         if isinstance(error, Exception):
-            self.span.record_exception(error)
-            self.span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+            self.span.set_status(Status(StatusCode.ERROR, words(error)))
+            with contextlib.suppress(Exception):  # its text may be code of the app that fails
+                self.span.record_exception(error)
 
 
 class _LateHandle(Handle):
@@ -121,6 +123,15 @@ def outcome(error: BaseException) -> Attributes:
     if isinstance(error, Exception):
         return {"error.type": type(error).__qualname__}
     return {ABORTED: True}
+
+
+def words(error: BaseException) -> str:
+    """An exception by name and text; by its name alone where asking for its text fails."""
+    kind = type(error).__name__
+    try:
+        return f"{kind}: {error}"
+    except Exception:  # noqa: BLE001  # code of the app
+        return kind
 
 
 def begin(

@@ -90,6 +90,21 @@ def test_only_what_the_level_allows_is_put_on_a_span(
     assert (CANARY in here.everything()) == content
 
 
+class Mute(Exception):
+    """Its text is code of the app that fails."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def test_an_exception_that_has_no_text_is_an_error_all_the_same() -> None:
+    with place("full") as here:
+        with pytest.raises(Mute), trace("x"):
+            raise Mute
+        (span,) = here.spans
+    assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, "Mute")
+
+
 def test_a_level_lowered_while_a_step_runs_holds_at_its_end() -> None:
     with place("full") as here, trace("turn") as step:
         step.input = CANARY

@@ -78,6 +78,22 @@ def test_an_exception_goes_on_and_is_recorded(recorder: KeepingRecorder) -> None
     assert span.events[0].name == "exception"
 
 
+class Mute(Exception):
+    """Its text is code of the app that fails."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def test_an_exception_that_has_no_text_is_an_error_all_the_same(
+    recorder: KeepingRecorder,
+) -> None:
+    with pytest.raises(Mute), trace("x"):
+        raise Mute
+    (span,) = recorder.spans
+    assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, "Mute")
+
+
 def test_one_object_entered_in_itself_and_in_several_threads(recorder: KeepingRecorder) -> None:
     step = trace("x")
 
