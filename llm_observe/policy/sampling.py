@@ -1,20 +1,85 @@
-"""Which traces are kept: a decision by trace id alone.
+"""Which traces are kept: consistent probability sampling.
 
-The rule is that of OpenTelemetry's ``TraceIdRatioBased``: the low 64 bits of the trace id
-against ``round(ratio * 2**64)``. Every process decides alike, and what a ratio keeps, every
-larger ratio keeps too.
+The rule is OpenTelemetry's ("TraceState: Probability Sampling"): a trace has 56 bits of
+randomness, its own id's or those given in the trace state (``ot=rv:…``); a ratio has a threshold of
+56 bits; a trace is kept if its randomness reaches the threshold. Every process decides alike, what
+a ratio keeps every larger ratio keeps too, and the threshold travels with the trace
+(``ot=th:…``), so that totals can be estimated.
 """
 
 from __future__ import annotations
 
-_LOW_64 = (1 << 64) - 1
+from typing import NamedTuple
+
+from llm_observe.settings.model import Sampling
+
+RANGE = 1 << 56
+"""A threshold of so much keeps nothing; it cannot be written down."""
+
+_MASK = RANGE - 1
 
 
-def bound(ratio: float) -> int:
-    """The first value of the low 64 bits that is dropped at this ratio."""
-    return round(ratio * (1 << 64))
+def threshold(ratio: float) -> int:
+    """The randomness from which on traces are kept at a ratio from 0 to 1."""
+    return RANGE - round(ratio * RANGE)
+
+
+def randomness(trace_id: int) -> int:
+    """A trace's own randomness: the last 56 bits of its id (W3C Trace Context, level 2)."""
+    return trace_id & _MASK
 
 
 def keeps(trace_id: int, ratio: float) -> bool:
-    """Whether a trace is kept at a ratio from 0 to 1."""
-    return trace_id & _LOW_64 < bound(ratio)
+    """Whether a trace is kept at a ratio, by its own randomness."""
+    return randomness(trace_id) >= threshold(ratio)
+
+
+def written_threshold(value: int) -> str:
+    """A threshold as the trace state holds it: hexadecimal without its last zeros."""
+    return f"{value:014x}".rstrip("0") or "0"
+
+
+def without_threshold(written: str) -> str:
+    """The value of ``ot`` for a trace that is dropped: no threshold; the rest as it was."""
+    return ";".join(part for part in written.split(";") if not part.startswith("th:"))
+
+
+class Head(NamedTuple):
+    """A decision at the beginning of a trace."""
+
+    keep: bool
+    trace_state: str = ""
+    """The value of ``ot`` in the trace state: the threshold of a trace that is kept."""
+
+    off: bool = False
+    """Such traces are never kept, whatever becomes of them: their share is 0."""
+
+
+class Share:
+    """A ratio made ready: both decisions there can be."""
+
+    def __init__(self, ratio: float) -> None:
+        self.threshold = threshold(ratio)
+        self.off = self.threshold == RANGE
+        self._kept = Head(True, f"th:{written_threshold(self.threshold)}")
+        self._dropped = Head(False, "", self.off)
+
+    def head(self, value: int) -> Head:
+        """The decision for this randomness."""
+        return self._kept if value >= self.threshold else self._dropped
+
+
+class SamplingPolicy:
+    """Decides at the beginning of traces. Made once per settings; pure, any thread."""
+
+    def __init__(self, sampling: Sampling) -> None:
+        self._share = Share(sampling.ratio)
+
+    @property
+    def off(self) -> bool:
+        """Whether no trace at all is kept."""
+        return self._share.off
+
+    def head(self, trace_id: int) -> Head:
+        """The decision for a trace that begins here."""
+        return self._share.head(trace_id & _MASK)

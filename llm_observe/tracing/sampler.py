@@ -1,4 +1,4 @@
-"""A sampler whose ratio changes while the program runs.
+"""A sampler whose settings change while the program runs.
 
 Tracers keep the sampler they were made with, so this one stays and swaps what is inside: one
 reference store, seen whole by every thread. It is always parent-based, so that a change in the
@@ -8,36 +8,50 @@ middle of a trace never tears it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import Link, SpanContext, SpanKind, TraceState, get_current_span
 from opentelemetry.util.types import Attributes
 
-from llm_observe.policy.sampling import keeps
+from llm_observe.policy.sampling import SamplingPolicy, without_threshold
 from llm_observe.settings.model import Sampling
+
+_KEY = "ot"
+"""OpenTelemetry's own entry in a trace state ("TraceState: Probability Sampling")."""
+
+_SAMPLE, _DROP = Decision.RECORD_AND_SAMPLE, Decision.DROP
+
+Verdict = tuple[Decision, TraceState | None]
+"""What becomes of a span, and the trace state that it and its children have."""
 
 
 class LiveSampler(Sampler):
     """Decides by the settings in force.
 
-    The rule is that of OpenTelemetry's ``ParentBased``: a child follows its parent, a root is
-    kept by its trace id. One exception: ratio 0 means off, so a caller in another process that
-    sampled its trace does not switch it on.
+    A child follows its parent, in this process or another, and has its trace state. A root is kept
+    by its trace id, and the threshold that it was kept by stands in its trace state (``ot=th:…``).
+    One exception: ratio 0 means off, so a caller in another process that sampled its trace does
+    not switch it on.
     """
 
     def __init__(self, sampling: Sampling) -> None:
-        self._ratio = sampling.ratio
+        self.swap(sampling)
 
     def swap(self, sampling: Sampling) -> None:
         """Put other settings in force; traces that have begun keep their decision."""
-        self._ratio = sampling.ratio
+        self._inside = (SamplingPolicy(sampling), sampling)
 
-    def samples(self, trace_id: int, parent: SpanContext | None) -> bool:
-        """Whether a span is recorded; ``parent`` is None, or not valid, for the root of a trace."""
+    def decide(self, trace_id: int, parent: SpanContext | None) -> Verdict:
+        """For one span; ``parent`` is None, or not valid, for the root of a trace."""
+        policy, _ = self._inside
         if parent is None or not parent.is_valid:
-            return self._ratio >= 1 or keeps(trace_id, self._ratio)
-        return parent.trace_flags.sampled and not (parent.is_remote and self._ratio <= 0)
+            head = policy.head(trace_id)
+            return _decision(head.keep), state_of(head.trace_state)
+        if parent.is_remote and policy.off:
+            return _DROP, _dropped(parent.trace_state)
+        return _decision(parent.trace_flags.sampled), parent.trace_state
 
     def should_sample(
         self,
@@ -49,13 +63,31 @@ class LiveSampler(Sampler):
         links: Sequence[Link] | None = None,
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
-        """`samples`, as the SDK asks it."""
+        """`decide`, as the SDK asks it."""
         parent = get_current_span(parent_context).get_span_context()
-        state = parent.trace_state if parent.is_valid else None
-        if self.samples(trace_id, parent):
-            return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, state)
-        return SamplingResult(Decision.DROP, None, state)
+        decision, state = self.decide(trace_id, parent)
+        kept = attributes if decision is _SAMPLE else None
+        return SamplingResult(decision, kept, state)
 
     def get_description(self) -> str:
         """``Live{ParentBased{Ratio{0.5}}}``, with what is in force inside."""
-        return f"Live{{ParentBased{{Ratio{{{self._ratio}}}}}}}"
+        return f"Live{{ParentBased{{Ratio{{{self._inside[1].ratio}}}}}}}"
+
+
+def _decision(sampled: bool) -> Decision:
+    return _SAMPLE if sampled else _DROP
+
+
+@lru_cache(maxsize=1024)
+def state_of(written: str) -> TraceState | None:
+    """A trace state that says this and no more; None for nothing."""
+    return TraceState([(_KEY, written)]) if written else None
+
+
+def _dropped(state: TraceState) -> TraceState:
+    """A dropped trace has no threshold; what else it says goes on."""
+    written = state.get(_KEY) if state else None
+    if written is None or "th:" not in written:
+        return state
+    kept = without_threshold(written)
+    return state.update(_KEY, kept) if kept else state.delete(_KEY)

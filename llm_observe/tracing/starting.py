@@ -11,6 +11,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, Tracer, TracerProvider
 from opentelemetry.sdk.trace import Span as SDKSpan
 from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
     NonRecordingSpan,
@@ -18,7 +19,6 @@ from opentelemetry.trace import (
     SpanContext,
     SpanKind,
     TraceFlags,
-    TraceState,
     get_current_span,
 )
 
@@ -32,6 +32,7 @@ SCOPE = "llm_observe.calls"
 MOST_ATTRIBUTES = 10_000
 """A long chat has more attributes than the SDK's 128, which would push the oldest out."""
 
+_SAMPLE = Decision.RECORD_AND_SAMPLE
 _SAMPLED = int(TraceFlags.SAMPLED)
 _RANDOM = int(getattr(TraceFlags, "RANDOM_TRACE_ID", 0))  # unknown to older SDKs
 _FLAGS = tuple(TraceFlags(number) for number in range((_SAMPLED | _RANDOM) + 1))
@@ -87,23 +88,15 @@ class Starter:
             return self._by_the_sdk(call, here)
         parent = get_current_span(here).get_span_context()
         if parent.is_valid:
-            trace_id, state = parent.trace_id, parent.trace_state
-            random = parent.trace_flags & _RANDOM
-            return self._light(call, trace_id, random, state, parent)
+            return self._light(call, parent.trace_id, parent.trace_flags & _RANDOM, parent)
         ids = self._provider.id_generator
         if ids is not self._ids:
             self._ids, self._random = ids, _randomness(ids)
-        return self._light(call, ids.generate_trace_id(), self._random, None, None)
+        return self._light(call, ids.generate_trace_id(), self._random, None)
 
-    def _light(
-        self,
-        call: Call,
-        trace_id: int,
-        random: int,
-        state: TraceState | None,
-        parent: SpanContext | None,
-    ) -> Span:
-        sampled = self._sampler.samples(trace_id, parent)
+    def _light(self, call: Call, trace_id: int, random: int, parent: SpanContext | None) -> Span:
+        decision, state = self._sampler.decide(trace_id, parent)
+        sampled = decision is _SAMPLE
         span_id = self._provider.id_generator.generate_span_id()
         context = SpanContext(trace_id, span_id, False, _FLAGS[sampled | random], state)
         if not sampled:

@@ -1,17 +1,24 @@
+import math
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry.sdk.trace.sampling import Decision, TraceIdRatioBased
 
-from llm_observe.policy.sampling import keeps
+from llm_observe.policy.sampling import (
+    RANGE,
+    Head,
+    SamplingPolicy,
+    keeps,
+    randomness,
+    threshold,
+    without_threshold,
+    written_threshold,
+)
+from llm_observe.settings.model import Sampling
+from tests.policy.seeded import seeded_ids
 
 ids = st.integers(min_value=1, max_value=(1 << 128) - 1)
 ratios = st.floats(min_value=0, max_value=1)
-
-
-@given(ids, ratios)
-def test_the_decision_is_that_of_opentelemetry(trace_id: int, ratio: float) -> None:
-    theirs = TraceIdRatioBased(ratio).should_sample(None, trace_id, "")
-    assert keeps(trace_id, ratio) is (theirs.decision is Decision.RECORD_AND_SAMPLE)
 
 
 @given(ids, ratios, ratios)
@@ -24,3 +31,69 @@ def test_a_larger_ratio_keeps_what_a_smaller_one_kept(trace_id: int, a: float, b
 def test_zero_keeps_none_and_one_keeps_all(trace_id: int) -> None:
     assert not keeps(trace_id, 0)
     assert keeps(trace_id, 1)
+
+
+@pytest.mark.parametrize("ratio", [0.001, 0.01, 0.1, 0.25, 0.5, 0.9, 0.999])
+def test_the_share_kept_is_within_three_sigma_over_100_000_traces(ratio: float) -> None:
+    policy = SamplingPolicy(Sampling(ratio=ratio))
+    heads = [policy.head(trace_id) for trace_id in seeded_ids(100_000)]
+    kept = sum(head.keep for head in heads)
+    assert abs(kept - len(heads) * ratio) <= 3 * math.sqrt(len(heads) * ratio * (1 - ratio))
+
+
+@pytest.mark.parametrize("ratio", [0.001, 0.01, 0.1, 0.5, 1.0])
+def test_the_whole_can_be_estimated_from_the_thresholds_of_what_was_kept(ratio: float) -> None:
+    """Each kept trace stands for ``2**56 / (2**56 - th)`` ("Adjusted count")."""
+    policy = SamplingPolicy(Sampling(ratio=ratio))
+    heads = [policy.head(trace_id) for trace_id in seeded_ids(100_000)]
+    estimate = sum(adjusted_count(head.trace_state) for head in heads if head.keep)
+    assert abs(estimate - len(heads)) <= 3 * math.sqrt(len(heads) * (1 - ratio) / ratio)
+
+
+def adjusted_count(written: str) -> float:
+    bar = int(written.removeprefix("th:").ljust(14, "0"), 16)
+    return RANGE / (RANGE - bar)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "written"),
+    [
+        (1.0, "0"),
+        (0.75, "4"),
+        (0.5, "8"),
+        (0.25, "c"),
+        (0.1, "e6666666666666"),
+        (0.01, "fd70a3d70a3d7"),
+    ],
+)
+def test_a_threshold_is_written_as_the_specification_shows(ratio: float, written: str) -> None:
+    assert written_threshold(threshold(ratio)).startswith(written)
+    assert len(written_threshold(threshold(ratio))) <= 14
+
+
+@given(ids, ratios)
+def test_what_is_kept_tells_its_threshold_and_what_is_dropped_none(
+    trace_id: int, ratio: float
+) -> None:
+    head = SamplingPolicy(Sampling(ratio=ratio)).head(trace_id)
+    assert head.keep is keeps(trace_id, ratio)
+    assert head.trace_state == (f"th:{written_threshold(threshold(ratio))}" if head.keep else "")
+
+
+def test_a_share_of_nothing_is_off() -> None:
+    assert SamplingPolicy(Sampling(ratio=0)).off
+    assert SamplingPolicy(Sampling(ratio=0)).head(RANGE - 1) == Head(False, "", off=True)
+    assert not SamplingPolicy(Sampling(ratio=1e-6)).head(1).off
+
+
+@given(ids)
+def test_randomness_is_the_end_of_the_id(trace_id: int) -> None:
+    assert randomness(trace_id) == int(f"{trace_id:032x}"[-14:], 16)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("th:8", ""), ("th:8;rv:00000000000001", "rv:00000000000001"), ("x:1;th:0;y:2", "x:1;y:2")],
+)
+def test_a_dropped_trace_keeps_all_but_its_threshold(before: str, after: str) -> None:
+    assert without_threshold(before) == after

@@ -1,5 +1,8 @@
+import itertools
 import threading
+from functools import partial
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.context import Context
@@ -7,11 +10,13 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import Decision, ParentBased, TraceIdRatioBased
 from opentelemetry.trace import (
     NonRecordingSpan,
+    Span,
     SpanContext,
     TraceFlags,
     TraceState,
     set_span_in_context,
 )
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from llm_observe.settings.model import Sampling
 from llm_observe.tracing.sampler import LiveSampler
@@ -72,25 +77,47 @@ def test_a_change_in_the_middle_of_a_trace_never_tears_it() -> None:
         thread.join(30)
 
 
+def test_no_trace_is_incomplete_while_the_ratio_is_flipped_a_thousand_times() -> None:
+    sampler = LiveSampler(Sampling(ratio=0.5))
+    tracer = TracerProvider(sampler=sampler, shutdown_on_exit=False).get_tracer("t")
+    flips = itertools.cycle((0.0, 0.2, 1.0, 0.8))
+    whole = 0
+    for _ in range(250):
+        with tracer.start_as_current_span("root") as root:
+            recorded = root.is_recording()
+            for ratio in itertools.islice(flips, 4):
+                sampler.swap(Sampling(ratio=ratio))
+                with tracer.start_as_current_span("child") as child:
+                    assert child.is_recording() is recorded
+                    assert (
+                        child.get_span_context().trace_state == root.get_span_context().trace_state
+                    )
+        sampler.swap(Sampling(ratio=0.5))
+        whole += recorded
+    assert 75 < whole < 175
+
+
 def test_its_description_tells_what_is_in_force() -> None:
     assert "Ratio{0.25}" in LiveSampler(Sampling(ratio=0.25)).get_description()
 
 
-parents = st.none() | st.builds(
+parents = st.builds(
     lambda span, is_remote, flags, state: SpanContext(7, span, is_remote, TraceFlags(flags), state),
-    st.integers(0, 2),
+    st.integers(1, 2),
     st.booleans(),
     st.integers(0, 3),
-    st.sampled_from([TraceState(), TraceState([("vendor", "x")])]),
+    st.sampled_from([TraceState(), TraceState([("vendor", "x"), ("ot", "th:8;rv:" + "f" * 14)])]),
 )
+trace_ids = st.integers(1, 2**128 - 1)
+ratios = st.floats(0.001, 1) | st.just(1.0)
 
 
 @settings(deadline=None)
-@given(st.integers(1, 2**128 - 1), st.floats(0.001, 1) | st.just(1.0), parents)
-def test_its_rule_is_that_of_opentelemetrys_parent_based_sampler(
-    trace_id: int, ratio: float, parent: SpanContext | None
+@given(trace_ids, ratios, parents)
+def test_a_child_follows_its_parent_as_opentelemetrys_parent_based_sampler_has_it(
+    trace_id: int, ratio: float, parent: SpanContext
 ) -> None:
-    here = Context() if parent is None else set_span_in_context(NonRecordingSpan(parent))
+    here = set_span_in_context(NonRecordingSpan(parent))
     ours = LiveSampler(Sampling(ratio=ratio))
     found = ours.should_sample(here, trace_id, "s", attributes={"a": 1})
     theirs = ParentBased(TraceIdRatioBased(ratio)).should_sample(
@@ -98,6 +125,55 @@ def test_its_rule_is_that_of_opentelemetrys_parent_based_sampler(
     )
     assert found.decision is theirs.decision
     assert dict(found.attributes) == dict(theirs.attributes)
-    assert (found.trace_state or TraceState()) == (theirs.trace_state or TraceState())
-    kept = found.decision is Decision.RECORD_AND_SAMPLE
-    assert ours.samples(trace_id, parent) == kept
+    assert found.trace_state == theirs.trace_state
+    assert ours.decide(trace_id, parent) == (found.decision, found.trace_state)
+
+
+@settings(deadline=None)
+@given(trace_ids, ratios)
+def test_a_root_is_kept_as_opentelemetrys_consistent_sampler_has_it(
+    trace_id: int, ratio: float
+) -> None:
+    experimental = pytest.importorskip("opentelemetry.sdk.trace._sampling_experimental")
+    sampler = experimental.composite_sampler(experimental.composable_traceid_ratio_based(ratio))
+    theirs = sampler.should_sample(Context(), trace_id, "s", attributes={"a": 1})
+    found = LiveSampler(Sampling(ratio=ratio)).should_sample(
+        Context(), trace_id, "s", attributes={"a": 1}
+    )
+    assert found.decision is theirs.decision
+    if found.decision is Decision.RECORD_AND_SAMPLE:
+        assert found.trace_state == theirs.trace_state
+    assert bool(found.attributes) == (found.decision is Decision.RECORD_AND_SAMPLE)
+
+
+@pytest.mark.parametrize(
+    ("said", "left"),
+    [("th:8", None), ("th:8;rv:ffffffffffffff", "rv:ffffffffffffff"), ("x:1", "x:1")],
+)
+def test_a_trace_that_is_off_here_goes_on_without_the_threshold_it_came_with(
+    said: str, left: str | None
+) -> None:
+    state = TraceState([("vendor", "x"), ("ot", said)])
+    parent = SpanContext(7, 1, True, TraceFlags(TraceFlags.SAMPLED), state)
+    decision, after = LiveSampler(Sampling(ratio=0)).decide(7, parent)
+    assert decision is Decision.DROP
+    assert after is not None
+    assert (after.get("vendor"), after.get("ot")) == ("x", left)
+
+
+def test_the_threshold_of_a_root_goes_with_its_trace_to_children_and_other_services() -> None:
+    provider = TracerProvider(sampler=LiveSampler(Sampling(ratio=0.5)), shutdown_on_exit=False)
+    tracer, carried = provider.get_tracer("t"), dict[str, str]()
+    root = next(span for span in iter(partial(tracer.start_span, "root"), 0) if is_kept(span))
+    child = tracer.start_span("child", set_span_in_context(root))
+    TraceContextTextMapPropagator().inject(carried, set_span_in_context(child))
+    assert carried["tracestate"] == "ot=th:8"
+    there = TraceContextTextMapPropagator().extract(carried)
+    other = TracerProvider(sampler=LiveSampler(Sampling(ratio=1e-6)), shutdown_on_exit=False)
+    downstream = other.get_tracer("t").start_span("downstream", there)
+    assert is_kept(downstream)
+    assert downstream.get_span_context().trace_state.get("ot") == "th:8"
+
+
+def is_kept(span: Span) -> bool:
+    return span.get_span_context().trace_flags.sampled
