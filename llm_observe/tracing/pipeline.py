@@ -191,6 +191,7 @@ class Pipeline:
         self._ended = True
         atexit.unregister(self.shutdown)
         deadline = time.monotonic() + timeout_s
+        self._intake.hasten(deadline - timeout_s * 0.65)
         self.flush(timeout_s * 0.75)
         self._intake.stop(deadline)
         self._delivery.stop(deadline)

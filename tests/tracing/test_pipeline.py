@@ -349,6 +349,17 @@ def test_a_completion_that_fails_or_hangs_costs_only_its_numbers(sink: Sink) -> 
     assert sink.accepted == Counter(span_id(span) for span in spans)
 
 
+def test_a_process_that_ends_does_not_wait_long_for_late_numbers_and_keeps_the_call(
+    sink: Sink,
+) -> None:
+    release = threading.Event()
+    with running_pipeline(settings(a=sink.url), completion_s=600.0) as pipeline:
+        span = record(pipeline, make_call(completion=lambda: release.wait(60)))
+        pipeline.shutdown(5.0)
+        release.set()
+    assert set(sink.accepted) == {span_id(span)}
+
+
 def test_a_completion_is_run_where_nothing_is_recorded(sink: Sink) -> None:
     with running_pipeline(settings(a=sink.url)) as pipeline:
 

@@ -42,6 +42,7 @@ class Completions:
         self._hand_back, self._bounds = hand_back, bounds
         self._tasks: SimpleQueue[Ticket] = SimpleQueue()
         self._pending: dict[Ticket, None] = {}
+        self._latest = float("inf")
         self._threads = 0
         self._idle = 0
         self._counting = threading.Lock()
@@ -70,7 +71,7 @@ class Completions:
         """Tickets that have waited long enough; they are given up."""
         overdue: list[Ticket] = []
         for ticket in self._pending:  # in order of their deadlines
-            if ticket.deadline > now:
+            if min(ticket.deadline, self._latest) > now:
                 break
             overdue.append(ticket)
         for ticket in overdue:
@@ -79,7 +80,13 @@ class Completions:
 
     def next_deadline(self) -> float:
         """When the first ticket will have waited long enough; infinity with none."""
-        return next(iter(self._pending)).deadline if self._pending else float("inf")
+        if not self._pending:
+            return float("inf")
+        return min(next(iter(self._pending)).deadline, self._latest)
+
+    def hasten(self, latest: float) -> None:
+        """Wait for none beyond this (monotonic clock): the process ends."""
+        self._latest = latest
 
     def _has_hands(self) -> bool:
         with self._counting:
