@@ -113,7 +113,8 @@ from other rows, *rec* for a recommendation. Tests are below `tests/opamp`; thos
 below `tests` and talk to OpenTelemetry's own libraries.
 
 A ✓ under *fault* says that a fault was planted in the code and the test named there failed:
-`python -m tests.opamp.planting` does so for every row that is a MUST.
+`python -m tests.opamp.planting` does so for every row that is a MUST. Hostile bytes for every decoder:
+`python -m tests.opamp.fuzz --inputs 10000000 --jobs 2`.
 
 """
 
