@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from llm_observe.opamp.events import (
     Connected,
     Disconnected,
     HeartbeatChanged,
+    IdentityAssigned,
     Malformed,
     SequenceBroken,
     ServerErrorReceived,
@@ -143,6 +145,26 @@ def test_a_wrong_token_is_said_in_a_sentence_and_the_headers_are_asked_for_again
         agent.saw(Connected)
     assert [h["authorization"] for h in recorder.headers][:2] == ["Bearer old", "Bearer new"]
     assert recorder.of(SequenceBroken) == []
+
+
+@pytest.mark.opamp("U-09")
+def test_two_agents_with_a_copied_uid_become_two() -> None:
+    recorder = Recorder()
+    server = make_server(recorder)
+    with serving(server) as address, polling(address) as one:
+        one.saw(Connected)
+        copy = polling(address)
+        copy.client.protocol.instance_uid = one.client.instance_uid
+        with copy:
+            copy.saw(Connected)
+            for turn in range(4):
+                for agent in (one, copy):
+                    status = f"{turn} {id(agent)}"
+                    agent.client.report(health=Health(status=status))
+                    recorder.wait_until(partial(said, recorder, status), "its turn")
+            until(lambda: one.of(IdentityAssigned) or copy.of(IdentityAssigned), "another uid")
+            assert one.client.instance_uid != copy.client.instance_uid
+            until(lambda: len(server.agents) == 2, "two agents")
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
