@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes.world import World, a_world
+pytest.register_assert_rewrite("tests.processes.world")
+
+from tests.processes.world import World, a_world  # noqa: E402  # rewritten from here on
 
 
 @pytest.fixture

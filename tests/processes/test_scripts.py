@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from llm_observe.testing import Answer
-from tests.processes.world import World, eventually
+from llm_observe.testing import Answer, Fault
+from tests.processes.world import DEADLINE_S, World, eventually
 
 
 def _wide(*values: object) -> object:
@@ -58,6 +58,14 @@ def test_a_stream_under_way_is_sent_as_far_as_it_came(world: World) -> None:
     program.signal(signal.SIGTERM)
     assert program.end() == -signal.SIGTERM
     assert any(span.question.endswith("under way") for span in world.exact(4))
+
+
+def test_numbers_that_come_too_late_cost_no_call(world: World) -> None:
+    """What a stream cost is asked for after it; at the end nobody waits long for the answer."""
+    world.replicate.script(Fault(), Fault(), Fault(), Fault(get_delay_s=DEADLINE_S))
+    program = world.script("plain", "ends_a_stream")
+    assert program.end(LATE_S) == 0
+    world.exact(4)
 
 
 def test_a_second_signal_does_not_wait_for_the_flush(world: World) -> None:

@@ -178,6 +178,7 @@ class World:
     def __init__(self, folder: Path, heartbeat_s: float) -> None:
         self.folder, self.fleet = folder, Fleet(heartbeat_s)
         self.sink, self.engine = OTLPSink(), ScriptedEngine(["Well."])
+        self.replicate = FakeReplicate(self.engine)
         self.replicate_url = self.sink_url = self.opamp = ""
         self._programs: list[Program] = []
 
@@ -294,7 +295,7 @@ def a_world(folder: Path, heartbeat_s: float = 1.0) -> Iterator[World]:
     """
     with ExitStack() as stack:
         world = World(folder, heartbeat_s)
-        replicate = stack.enter_context(serve_in_thread(FakeReplicate(world.engine)))
+        replicate = stack.enter_context(serve_in_thread(world.replicate))
         sink = stack.enter_context(serve_in_thread(world.sink))
         world.opamp = stack.enter_context(serving(world.fleet.server))
         world.replicate_url, world.sink_url = replicate.url, sink.url

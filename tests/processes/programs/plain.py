@@ -51,6 +51,11 @@ def breaks_a_stream_off() -> None:
     stream.close()
 
 
+def ends_a_stream() -> None:
+    for _ in open_stream("to its end"):
+        pass
+
+
 def waits() -> None:
     say("ready")
     time.sleep(60)
