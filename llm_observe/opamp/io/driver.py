@@ -184,9 +184,18 @@ class Driver(Reporting):
                 delays = backoff(random.random)
                 next(delays)
             began = time.monotonic()
-            hint = self._transport.session(self)
+            hint = self._session()
             if time.monotonic() - began >= SETTLED_S:
                 delays = backoff(random.random)
+
+    def _session(self) -> float | None:
+        try:
+            return self._transport.session(self)
+        except Exception:  # a fault of ours must not end the client for good
+            self.logger.warning("! a line ended by a fault", exc_info=True)
+            self.line_down()
+            self.note_failure("an internal fault")
+            return None
 
     def _pause(self, delay_s: float) -> bool:
         """Wait; False as soon as the client is being stopped."""
