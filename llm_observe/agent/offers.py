@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from llm_observe.errors import Problem, SettingsError
+from llm_observe.policy import rules
 from llm_observe.settings.documents import Fragment, diff, flatten, join_path, merge, nest, without
 from llm_observe.settings.layers import (
     Layer,
@@ -17,6 +18,7 @@ from llm_observe.settings.layers import (
     Resolved,
     as_document,
     beyond_limits,
+    build,
     forbidden_keys,
     resolve,
 )
@@ -58,6 +60,7 @@ def read_offer(files: Mapping[str, File], limits: Limits) -> dict[str, Any]:
         fragment = parse(file.body, file.content_type)
     validate(fragment)
     problems = [*forbidden_keys(fragment, limits), *beyond_limits(fragment, limits)]
+    problems += rules.problems(build(fragment).redaction)
     if problems:
         raise SettingsError(problems)
     return fragment

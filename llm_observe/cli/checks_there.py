@@ -15,7 +15,7 @@ from llm_observe.cli.output import age
 from llm_observe.control.client import ControlClient, Json
 from llm_observe.errors import ControlError, Forbidden, LLMObserveError, Unreachable
 from llm_observe.settings.layers import active_destinations, resolve
-from llm_observe.settings.model import CaptureLevel, Destination
+from llm_observe.settings.model import Destination
 from llm_observe.tracing.export.backend import Backend
 from llm_observe.tracing.export.exchange import Exchange
 from llm_observe.tracing.export.headers import HeaderError
@@ -100,7 +100,7 @@ def probe(name: str, destination: Destination, environ: Mapping[str, str]) -> Fi
 def _empty_request(destination: Destination, environ: Mapping[str, str]) -> Answer:
     headers = resolve_headers(destination, environ)
     limited = replace(destination, timeout_s=min(destination.timeout_s, TIMEOUT_S))
-    exchange = Exchange(CaptureLevel.OFF, limited, time.monotonic() + limited.timeout_s)
+    exchange = Exchange(None, limited, time.monotonic() + limited.timeout_s)
     backend = Backend(environ)
     try:
         return backend.post(asked(limited), limited, backend.nothing(), headers, exchange)

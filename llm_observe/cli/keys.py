@@ -61,6 +61,9 @@ def _key(path: tuple[str, ...], node: Schema, root: Schema) -> Key:
 
 
 def _allowed(node: Schema, root: Schema) -> str:
+    for one in node.get("anyOf", ()):  # a value that need not be set
+        if one.get("type") != "null":
+            return _allowed(_resolved(root, one), root)
     if "enum" in node:
         return ", ".join(map(str, node["enum"]))
     if "const" in node:

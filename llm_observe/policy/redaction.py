@@ -15,14 +15,12 @@ import hmac
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-from llm_observe.policy.detectors import DETECTORS, Span
+from llm_observe.policy.detectors import Span
 from llm_observe.policy.globs import glob
 from llm_observe.policy.prefilter import prefilter
-
-Action = Literal["mask", "hash", "drop"]
+from llm_observe.settings.model import Action
 
 _JSON_IN_JSON = 3
 """How deep JSON text inside JSON text is opened; below that it is plain text."""
@@ -150,17 +148,6 @@ class _Walk:
             return self._plain(text)
         masked = self.value(inside, opens - 1)
         return text if masked == inside else json.dumps(masked, ensure_ascii=False)
-
-
-def built_in() -> tuple[Rule, ...]:
-    """The rules that level ``redacted`` applies where the settings name none."""
-    return tuple(Rule(*detector) for detector in DETECTORS)
-
-
-@cache
-def default() -> Redactor:
-    """The redactor of `built_in`; made when it is first needed."""
-    return Redactor(built_in())
 
 
 def _outermost(finds: list[tuple[int, int, Rule]]) -> list[tuple[int, int, Rule]]:

@@ -8,6 +8,7 @@ operator who sees a value must be able to see who set it.
 from __future__ import annotations
 
 import dataclasses
+import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 
 from llm_observe.errors import Problem
 from llm_observe.settings.documents import Fragment, flatten, join_path, merge, split_path
-from llm_observe.settings.model import CaptureLevel, Destination, Limits, Settings
+from llm_observe.settings.model import PARTS, CaptureLevel, Destination, Limits, Settings
 
 
 class Layer(StrEnum):
@@ -86,9 +87,7 @@ def resolve(layers: Mapping[Layer, LayerValue], limits: Limits | None = None) ->
 
 def beyond_limits(fragment: Fragment, limits: Limits) -> Iterator[Problem]:
     """What in this fragment exceeds the limits, one problem per key."""
-    level = fragment.get("capture", {}).get("level")
-    if level is not None and CaptureLevel(level).rank > limits.capture_level.rank:
-        yield Problem("capture.level", level, f"at most {limits.capture_level} (local limit)")
+    yield from _levels_beyond(fragment, limits)
     for name, value in fragment.get("destinations", {}).items():
         host = urlsplit(value.get("endpoint", "")).hostname
         if host and not host_allowed(host, limits):
@@ -125,24 +124,42 @@ def build(fragment: Fragment) -> Settings:
 
 
 def as_document(settings: Settings) -> dict[str, Any]:
-    """A value as a nested document with every key."""
+    """A value as a nested document with every key that has a value."""
     document: dict[str, Any] = _plain(settings)
     return document
 
 
+_LEVELS = frozenset({"level", *PARTS})
+
+
+def _levels_beyond(fragment: Fragment, limits: Limits) -> Iterator[Problem]:
+    """Capture levels above the limit: of all calls, of parts, of rules."""
+    for path, value in flatten({"capture": fragment.get("capture", {})}).items():
+        is_level = split_path(path)[-1] in _LEVELS and value is not None
+        if is_level and CaptureLevel(value).rank > limits.capture_level.rank:
+            yield Problem(path, value, f"at most {limits.capture_level} (local limit)")
+
+
 def _capped(fragment: Fragment, limits: Limits) -> Fragment:
     capped = dict(fragment)
-    level = fragment.get("capture", {}).get("level")
-    if level is not None and CaptureLevel(level).rank > limits.capture_level.rank:
-        capped = merge(capped, {"capture": {"level": str(limits.capture_level)}})
-    elif level is None:
+    if fragment.get("capture", {}).get("level") is None:
         default = min(CaptureLevel.METADATA, limits.capture_level, key=lambda item: item.rank)
         capped = merge(capped, {"capture": {"level": str(default)}})
+    for problem in _levels_beyond(fragment, limits):
+        capped = merge(capped, _at(split_path(problem.path), str(limits.capture_level)))
     for problem in beyond_limits(fragment, limits):
         names = split_path(problem.path)
         if names[0] == "destinations":
             capped = merge(capped, {"destinations": {names[1]: {"enabled": False}}})
     return capped
+
+
+def _at(names: tuple[str, ...], value: Any) -> Fragment:
+    """A fragment that says one thing."""
+    for name in reversed(names):
+        value = {name: value}
+    fragment: Fragment = value
+    return fragment
 
 
 def _covers(prefix: str, path: str) -> bool:
@@ -160,6 +177,12 @@ def _build(kind: type[Any], fragment: Fragment) -> Any:
 
 
 def _convert(hint: Any, value: Any) -> Any:
+    if value is None:
+        return None
+    if typing.get_origin(hint) is types.UnionType:
+        hint = next(kind for kind in typing.get_args(hint) if kind is not type(None))
+    if typing.get_origin(hint) is typing.Annotated:
+        hint = typing.get_args(hint)[0]
     if dataclasses.is_dataclass(hint):
         return _build(typing.cast("type[Any]", hint), value)
     if isinstance(hint, type) and issubclass(hint, StrEnum):
@@ -183,7 +206,8 @@ def _hints(kind: type[Any]) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        found = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return {name: _plain(item) for name, item in found.items() if item is not None}
     if isinstance(value, StrEnum):
         return str(value)
     if isinstance(value, Mapping):

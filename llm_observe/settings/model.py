@@ -34,6 +34,38 @@ class CaptureLevel(StrEnum):
         return list(CaptureLevel).index(self)
 
 
+Name = Annotated[str, MinLen(1), MaxLen(64)]
+Glob = Annotated[str, MaxLen(512)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matcher:
+    """Which calls a rule is about. All that is given must fit; what is left out fits any.
+
+    In a pattern `*` stands for any characters and `?` for one; several are separated by `|`.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    service: Glob = ""
+    """Service name."""
+
+    provider: Glob = ""
+    """Who hosts the model, such as `replicate`."""
+
+    model: Glob = ""
+    """Requested model, such as `meta/llama-2-*`."""
+
+    session: Glob = ""
+    """Session id, where the app tells one."""
+
+    user: Glob = ""
+    """User id, where the app tells one."""
+
+    attributes: Mapping[Annotated[str, MinLen(1), MaxLen(128)], Glob] = field(default_factory=dict)
+    """Further attributes of the span by key, such as those of the prompt template or of one's own."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
     """Which traces are exported. Metrics count every call, whatever is sampled."""
@@ -44,6 +76,26 @@ class Sampling:
     """Share of traces that are exported, from 0 (none) to 1 (all). A trace is kept or dropped whole."""
 
 
+PARTS = ("system", "input", "output", "reasoning", "tool_arguments", "tool_results", "documents")
+"""Parts of a call that may have a capture level of their own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureRule:
+    """Another capture level for some calls."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    match: Matcher = field(default_factory=Matcher)
+    """Which calls."""
+
+    level: CaptureLevel = CaptureLevel.METADATA
+    """Their level. A part's own level is lowered to it, never raised."""
+
+    order: Annotated[int, Ge(0), Le(10_000)] = 100
+    """Of several rules that match a call, the one with the lowest number decides; of equal ones, the first by name."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capture:
     """What is recorded of prompts and answers."""
@@ -52,6 +104,84 @@ class Capture:
 
     level: CaptureLevel = CaptureLevel.METADATA
     """off: model, timing, status, tokens. metadata: also parameters, roles, counts, lengths, session. redacted: also content, after detectors. full: content as it is."""
+
+    system: CaptureLevel | None = None
+    """Level of system prompts; as `level` if not set. So are the following."""
+
+    input: CaptureLevel | None = None
+    """Level of what is sent to a model, a tool or a chain."""
+
+    output: CaptureLevel | None = None
+    """Level of what comes back."""
+
+    reasoning: CaptureLevel | None = None
+    """Level of what a model says to itself."""
+
+    tool_arguments: CaptureLevel | None = None
+    """Level of what a model gives to tools."""
+
+    tool_results: CaptureLevel | None = None
+    """Level of what tools give back."""
+
+    documents: CaptureLevel | None = None
+    """Level of retrieved documents."""
+
+    rules: Mapping[Name, CaptureRule] = field(default_factory=dict)
+    """Other levels for some calls."""
+
+    max_chars: Annotated[int, Ge(0), Le(10_000_000)] = 0
+    """Characters of one recorded value, at most; longer text is cut, JSON keeps its shape. 0: no bound. Of 1 to 63, 64."""
+
+
+Action = Literal["mask", "hash", "drop"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorChoice:
+    """Whether a detector runs, and what is done with its finds."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    enabled: bool = True
+    """False switches a detector off that runs otherwise."""
+
+    action: Action = "mask"
+    """mask: the detector's name stands instead. hash: with a keyed hash, so that equal finds can be told to be equal. drop: the whole text goes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatternRule:
+    """A pattern of one's own."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    pattern: Annotated[str, MaxLen(1000)] = ""
+    """Regular expression in RE2's syntax. Its first group, if it has one, is the find."""
+
+    enabled: bool = True
+    """False switches it off."""
+
+    action: Action = "mask"
+    """As for detectors."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redaction:
+    """What is taken out of content at level redacted, and out of labels at level metadata."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    detectors: Mapping[Name, DetectorChoice] = field(default_factory=dict)
+    """Detectors by name. Those for media, secrets, e-mail, phone, card, IBAN, IP and for national ids of a telling shape run unless switched off; others run if named here."""
+
+    patterns: Mapping[Name, PatternRule] = field(default_factory=dict)
+    """Patterns of one's own, by name."""
+
+    allow: Annotated[tuple[Glob, ...], MaxLen(100)] = ()
+    """Finds that may stay: patterns with `*` and `?`, such as `*@example.org`."""
+
+    hash_key: Annotated[str, MaxLen(200)] = ""
+    """Reference to the key for the action hash: `env:NAME`, read where the program runs. Without a key a find costs the whole text, as with drop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +238,9 @@ class Settings:
         default_factory=dict
     )
     """Where telemetry is sent, by name. Layers are merged per key."""
+
+    redaction: Redaction = field(default_factory=Redaction)
+    """What is taken out of content."""
 
     conventions: Conventions = field(default_factory=Conventions)
     """Under which names calls are exported."""

@@ -30,6 +30,9 @@ CONTENT_TYPES = ("application/json", "application/yaml", "application/x-yaml", "
 REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*(#[^\s#]+)?|file:/\S+")
 """How a secret is named: where it can be read, never what it is."""
 
+_LOCAL_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")
+"""A secret that is read from the environment of the program only."""
+
 _SECRET_QUERY = re.compile(r"(?i)(key|token|secret|password|auth|sig)")
 
 
@@ -156,6 +159,9 @@ def _shown(path: str, value: Any) -> str:
 
 
 def _semantic(fragment: Fragment) -> Iterator[Problem]:
+    key = fragment.get("redaction", {}).get("hash_key", "")
+    if key and not _LOCAL_REFERENCE.fullmatch(key):
+        yield Problem("redaction.hash_key", f"a literal value {mask(key)}", "a reference: env:NAME")
     for name, destination in fragment.get("destinations", {}).items():
         path = join_path(("destinations", name))
         if "endpoint" in destination:

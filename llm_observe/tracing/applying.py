@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from llm_observe.errors import Problem
+from llm_observe.policy.tightening import capture_of_both, redaction_of_both
 from llm_observe.settings.layers import active_destinations
 from llm_observe.settings.model import Destination, Settings
 
@@ -22,10 +23,10 @@ class Applied:
 
 def tightened(before: Settings, after: Settings) -> Settings:
     """``before``, less what ``after`` no longer records or sends."""
-    level = min(before.capture.level, after.capture.level, key=lambda item: item.rank)
     return replace(
         before,
-        capture=replace(before.capture, level=level),
+        capture=capture_of_both(before.capture, after.capture),
+        redaction=redaction_of_both(before.redaction, after.redaction),
         destinations=dict(_remaining(before, after)),
     )
 

@@ -46,6 +46,7 @@ from llm_observe.tracing.call import Call, start_attributes
 from llm_observe.tracing.export.bounds import Bounds, read_bounds
 from llm_observe.tracing.export.entry import Entry
 from llm_observe.tracing.export.intake import Intake
+from llm_observe.tracing.filtering import privacy_of
 from llm_observe.tracing.foreign_ending import Ended, Ender, Endings, allowed, in_time, write
 from llm_observe.tracing.foreign_meter import ForeignMeter
 from llm_observe.tracing.gate import gate
@@ -116,7 +117,7 @@ class ForeignRecorder:
             return INVALID_SPAN
         self._begin()
         call.config_hash = self.config_hash
-        there = allowed(here, self.settings.capture.level)
+        there = allowed(here, privacy_of(self.settings).strictest)
         token = attach(there)  # some tracers read the current context, whatever they are given
         try:
             return self._started(call, there)
@@ -139,7 +140,7 @@ class ForeignRecorder:
         """Start the span of a step or a score (`stepping.StepRecorder`)."""
         if self._over:
             return INVALID_SPAN
-        there = allowed(context, self.settings.capture.level)
+        there = allowed(context, privacy_of(self.settings).strictest)
         return foreign_steps.start(
             self.tracer_provider, self.settings, name, there, attributes, links
         )

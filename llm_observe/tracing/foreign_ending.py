@@ -17,6 +17,7 @@ from llm_observe.settings.model import CaptureLevel, Settings
 from llm_observe.tracing.call import Call
 from llm_observe.tracing.export.cleaning import clean, clean_text
 from llm_observe.tracing.export.entry import Entry
+from llm_observe.tracing.filtering import filter_for_call
 from llm_observe.tracing.foreign_fit import fitted, room_on
 from llm_observe.tracing.render import Rendered, render
 
@@ -93,7 +94,7 @@ def write(span: Span, call: Call, settings: Settings) -> None:
     """Put onto a span what these settings let through of its call."""
     call.settle()
     if span.is_recording():
-        rendered = render(call, settings.capture.level, settings.conventions.genai)
+        rendered = render(call, filter_for_call(settings, call), settings.conventions.genai)
         attributes = clean(rendered.attributes)
         span.set_attributes(fitted(attributes, room_on(span, attributes)))
         _tell(span, rendered)

@@ -110,7 +110,7 @@ class ForeignPipeline:
             problems = list(
                 self._own.apply(tighter, self.config_hash, timeout_s=timeout_s).problems
             )
-            if tighter.capture.level is not before.capture.level:
+            if (tighter.capture, tighter.redaction) != (before.capture, before.redaction):
                 problems += self._held_back(deadline)
             problems += not_enforceable(before, settings, self.tracer_provider)
             if not problems:
@@ -175,7 +175,7 @@ class ForeignPipeline:
         if self._recorder.settled(deadline) and self._recorder.drained(deadline):
             return []
         found = f"spans of the former level that {name_of(self.tracer_provider)} may still hold"
-        return [Problem("capture.level", found, "none; it did not confirm that they were sent")]
+        return [Problem("capture", found, "none; it did not confirm that they were sent")]
 
 
 class _Copy(NonRecordingSpan, ReadableSpan):  # type: ignore[misc]  # both keep the same context there

@@ -19,8 +19,9 @@ from opentelemetry.trace import Link, Span, Status, StatusCode, TracerProvider
 from llm_observe.conventions import CAPTURE_LEVEL, CONFIG_HASH, renamed
 from llm_observe.settings.model import Settings
 from llm_observe.tracing.export.cleaning import clean, clean_text
+from llm_observe.tracing.filtering import filter_for_attributes
 from llm_observe.tracing.foreign_fit import fitted, room_on
-from llm_observe.tracing.scrubbing import scrub, scrub_event, scrub_status
+from llm_observe.tracing.scrubbing import Filter, scrub, scrub_event, scrub_status
 from llm_observe.tracing.stepping import SCOPE, outcome, words
 
 Attributes = Mapping[str, Any]
@@ -86,19 +87,23 @@ def copy(
 def _write(
     span: Span, said: Attributes, error: BaseException | None, settings: Settings, config_hash: str
 ) -> None:
-    level = settings.capture.level
     everything = {**said, **(outcome(error) if error is not None else {})}
-    kept = _allowed(everything, settings)
-    kept |= {CAPTURE_LEVEL: str(level)} | ({CONFIG_HASH: config_hash} if config_hash else {})
+    keep = filter_for_attributes(settings, everything)
+    kept = _through(keep, everything, settings)
+    kept |= {CAPTURE_LEVEL: str(keep.level)} | ({CONFIG_HASH: config_hash} if config_hash else {})
     span.set_attributes(fitted(kept, room_on(span, kept)))
     if isinstance(error, Exception):
-        span.add_event("exception", clean(scrub_event(_exception(error), level, llm=True)))
-        told = scrub_status(words(error), level)
+        span.add_event("exception", clean(scrub_event(_exception(error), keep, llm=True)))
+        told = scrub_status(words(error), keep)
         span.set_status(Status(StatusCode.ERROR, clean_text(told or type(error).__name__)))
 
 
 def _allowed(attributes: Attributes, settings: Settings) -> dict[str, Any]:
-    kept = clean(scrub(attributes, settings.capture.level, llm=True))
+    return _through(filter_for_attributes(settings, attributes), attributes, settings)
+
+
+def _through(keep: Filter, attributes: Attributes, settings: Settings) -> dict[str, Any]:
+    kept = clean(scrub(attributes, keep, llm=True))
     return dict(renamed(kept, settings.conventions.genai))
 
 

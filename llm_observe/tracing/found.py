@@ -11,7 +11,13 @@ from typing import Any, NamedTuple
 
 from llm_observe.conventions import PARAMETERS, Kind
 from llm_observe.tracing.call import Call, Message
-from llm_observe.tracing.messages import conversation, genai_messages, json_text, plain_text
+from llm_observe.tracing.messages import (
+    conversation,
+    genai_messages,
+    json_text,
+    kinds_of,
+    plain_text,
+)
 from llm_observe.tracing.scrubbing import Filter
 
 Attributes = dict[str, Any]
@@ -74,7 +80,7 @@ def _parameters(found: Found, keep: Filter) -> Attributes:
 def _input(found: Found, keep: Filter) -> Attributes:
     call = found.call
     if call.operation == "text_completion":
-        prompts = [keep(Kind.INPUT, message.content) for message in call.input]
+        prompts = [keep(kinds_of(turn, Kind.INPUT), turn.content) for turn in call.input]
         return _numbered("llm.prompts.{}.prompt.text", prompts)
     return conversation("llm.input_messages", call.input, keep, Kind.INPUT)
 

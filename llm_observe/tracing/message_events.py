@@ -13,6 +13,7 @@ from typing import Any
 
 from llm_observe.conventions import CHOICE_EVENT, MESSAGE_EVENTS, Kind, keys_for
 from llm_observe.tracing.call import Call, Message
+from llm_observe.tracing.messages import kinds_of
 from llm_observe.tracing.scrubbing import Filter
 
 MessageEvent = tuple[str, Mapping[str, Any], int]
@@ -32,9 +33,8 @@ def message_events(call: Call, keep: Filter) -> Iterator[MessageEvent]:
 
 
 def _sent(call: Call, message: Message, keep: Filter) -> MessageEvent:
-    kind = Kind.SYSTEM if message.role == "system" else Kind.INPUT
     name = MESSAGE_EVENTS.get(message.role, MESSAGE_EVENTS["user"])
-    body = {"role": message.role, "content": keep(kind, message.content)}
+    body = {"role": message.role, "content": keep(kinds_of(message, Kind.INPUT), message.content)}
     return name, _attributes(call, body), call.start_ns
 
 

@@ -29,7 +29,7 @@ def conversation(prefix: str, messages: Sequence[Message], keep: Filter, kind: K
     for index, message in enumerate(messages):
         stem = f"{prefix}.{index}.message"
         attributes[f"{stem}.role"] = message.role
-        content = keep(_kind(message, kind), message.content)
+        content = keep(kinds_of(message, kind), message.content)
         if content:
             attributes[f"{stem}.content"] = content
     return attributes
@@ -53,7 +53,7 @@ def plain_text(
         return {}
     media = [uri for message in messages for uri in message.media]
     if len(messages) == 1 and not media and not extra:
-        text = keep(kind, messages[0].content)
+        text = keep(kinds_of(messages[0], kind), messages[0].content)
         return {f"{side}.value": text, f"{side}.mime_type": "text/plain"} if text else {}
     body = _body(messages, keep(kind, dict(extra)), keep, kind)
     if not body:
@@ -66,7 +66,7 @@ def _body(
     messages: Sequence[Message], extra: Mapping[str, Any] | None, keep: Filter, kind: Kind
 ) -> Attributes:
     turns = [
-        {"role": message.role, "content": keep(_kind(message, kind), message.content)}
+        {"role": message.role, "content": keep(kinds_of(message, kind), message.content)}
         | ({"media": list(message.media)} if message.media and keep.shows(Kind.MEDIA) else {})
         for message in messages
     ]
@@ -84,7 +84,7 @@ def _turn(message: Message, keep: Filter, kind: Kind, end: str) -> str:
 
 def _parts(message: Message, keep: Filter, kind: Kind) -> Iterator[str]:
     if message.content:
-        text = keep(_kind(message, kind), message.content)
+        text = keep(kinds_of(message, kind), message.content)
         words = "" if text is None else f', "content": {_quoted(text)}'
         yield f'{{"type": "text"{words}}}'
     for uri in message.media:
@@ -105,5 +105,11 @@ def _uri(uri: str) -> Attributes:
 _MODALITIES = frozenset({"image", "audio", "video"})
 
 
-def _kind(message: Message, kind: Kind) -> Kind:
-    return Kind.SYSTEM if message.role == "system" else kind
+def kinds_of(message: Message, side: Kind) -> tuple[Kind, ...]:
+    """What a turn is, as far as capture goes: an answer that is sent back is input and output."""
+    if message.role == "assistant":
+        return (Kind.INPUT, Kind.OUTPUT) if side is Kind.INPUT else (side,)
+    return (_ROLES.get(message.role, side),)
+
+
+_ROLES = {"system": Kind.SYSTEM, "developer": Kind.SYSTEM, "tool": Kind.TOOL_RESULT}

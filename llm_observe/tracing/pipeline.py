@@ -33,6 +33,7 @@ from llm_observe.tracing.export.intake import Intake, Meter
 from llm_observe.tracing.export.probe import probe_all
 from llm_observe.tracing.export.status import PipelineStatus
 from llm_observe.tracing.gate import gate
+from llm_observe.tracing.privacy import Privacy
 from llm_observe.tracing.sampler import LiveSampler
 from llm_observe.tracing.starting import Foreign, OwnProvider, Starter, is_sampled
 
@@ -62,7 +63,7 @@ class Pipeline:
     ) -> None:
         self.settings, self.config_hash = settings, config_hash
         self._bounds, self._environ = bounds or read_bounds(environ), environ
-        self._level, self._resource = settings.capture.level, resource
+        self._privacy, self._resource = self._privacy_of(settings, None), resource
         self._sampler = LiveSampler(settings.sampling)
         foreign = Foreign(self._begun, self._over, self.flush, self.shutdown)
         self._provider = OwnProvider(self._sampler, resource, foreign)
@@ -208,7 +209,7 @@ class Pipeline:
         self._born_ns, self._dated_back = time.time_ns(), set()
         if settings is not None:
             self.settings, self.config_hash = settings, config_hash
-            self._level = settings.capture.level
+            self._privacy = self._privacy_of(settings, self._privacy)
             self._sampler.swap(settings.sampling)
         self._resource = resource
         self._provider.after_fork_in_child(resource)
@@ -220,7 +221,7 @@ class Pipeline:
         self._applying = threading.Lock()
         self._delivery = Delivery(
             active_destinations(self.settings),
-            lambda: self._level,
+            lambda: self._privacy,
             lambda: self._resource,
             self._bounds,
             self._environ,
@@ -230,11 +231,14 @@ class Pipeline:
         self._starter = Starter(self._provider, self._sampler, self._resource)
 
     def _put_in_force(self, settings: Settings) -> None:
-        """The level first: what the workers do from here on is already under it."""
-        self._level = settings.capture.level
+        """Privacy first: what the workers do from here on is already under it."""
+        self._privacy = self._privacy_of(settings, self._privacy)
         self._sampler.swap(settings.sampling)
         self._delivery.replace(active_destinations(settings))
         self.settings = settings
+
+    def _privacy_of(self, settings: Settings, former: Privacy | None) -> Privacy:
+        return Privacy(settings.capture, settings.redaction, self._environ, former)
 
     def _probed(self, before: Settings, after: Settings, deadline: float) -> list[Problem]:
         changed = untried(before, after)

@@ -9,7 +9,7 @@ span.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -23,16 +23,18 @@ from llm_observe.conventions import (
     Kind,
     keys_for,
 )
-from llm_observe.policy.capture import Verdict, verdict
-from llm_observe.settings.model import CaptureLevel
+from llm_observe.policy.capture import Levels, Verdict
 from llm_observe.tracing.call import Call
 from llm_observe.tracing.found import MADE, STRUCTURES, Attributes, Found
 from llm_observe.tracing.message_events import message_events
-from llm_observe.tracing.scrubbing import Filter, scrub, scrub_event, scrub_status
+from llm_observe.tracing.scrubbing import By, Filter, filter_of, scrub, scrub_event, scrub_status
 
 __all__ = [
+    "By",
     "Event",
+    "Filter",
     "Rendered",
+    "filter_of",
     "render",
     "scrub",
     "scrub_event",
@@ -62,15 +64,15 @@ class Rendered(NamedTuple):
     error: str | None
 
 
-def render(call: Call, level: CaptureLevel, genai: GenAI = NEWEST) -> Rendered:
-    """All attributes and events that may leave at this level, under the names of a generation."""
-    keep = Filter(level)
+def render(call: Call, by: By, genai: GenAI = NEWEST) -> Rendered:
+    """All attributes and events that may leave, under the names of a generation."""
+    keep = filter_of(by)
     found = Found(call, call.messages_out)
-    attributes: Attributes = {SPAN_KIND: "LLM", CAPTURE_LEVEL: str(level)}
-    for step in _steps(level, genai):
+    attributes: Attributes = {SPAN_KIND: "LLM", CAPTURE_LEVEL: str(keep.level)}
+    for step in _steps(keep.levels, genai):
         step(found, keep, attributes)
     if call.attributes:
-        attributes |= scrub(call.attributes, level, llm=True)
+        attributes |= scrub(call.attributes, keep, llm=True)
     events = tuple(_events(found, keep, genai))
     error = _error(call, keep)
     if keep.dropped:
@@ -83,12 +85,12 @@ Step = Callable[[Found, Filter, Attributes], None]
 """Writes one field of the table."""
 
 
-@cache
-def _steps(level: CaptureLevel, genai: GenAI) -> tuple[Step, ...]:
-    """The rows of the table that leave at this level, ready to be written."""
+@lru_cache(maxsize=256)
+def _steps(levels: Levels, genai: GenAI) -> tuple[Step, ...]:
+    """The rows of the table that leave at these levels, ready to be written."""
     steps: list[Step] = []
     for field in FIELDS:
-        rule = verdict(field.kind, level)
+        rule = levels.verdict(field.kind)
         keys = keys_for(genai)[field.name]
         if field.name in STRUCTURES:
             steps.append(_structure(STRUCTURES[field.name], genai))

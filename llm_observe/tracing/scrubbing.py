@@ -9,37 +9,60 @@ quotes the prompt and travels up to spans that know nothing of LLMs.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from llm_observe.conventions import SKELETON_NAMES, SKELETONS, Kind, is_llm, kind_of
-from llm_observe.policy.capture import Verdict, verdict
-from llm_observe.policy.redaction import default
+from llm_observe.policy.capture import MIXED, Levels, Verdict
+from llm_observe.policy.redaction import Redactor
+from llm_observe.policy.rules import default
+from llm_observe.policy.truncation import shorten
 from llm_observe.settings.model import CaptureLevel
 from llm_observe.tracing.gate import gate
 
 _BRANCHES = frozenset({"parts", "content", "tool_calls", "messages"})
 _LONGEST_NAME = 64
+_BRIEF = frozenset({Kind.CORE, Kind.METADATA})
 
 
 class Filter:
-    """Values in, what may leave out. ``dropped`` tells whether a fault cost any content."""
+    """Values of one span in, what may leave out.
 
-    def __init__(self, level: CaptureLevel) -> None:
-        self.level = level
+    Args:
+        by: The capture level, or levels where parts of a call have their own.
+        redactor: What masks; the usual detectors if not given.
+        most: Characters of one value; 0 for no bound.
+    """
+
+    def __init__(
+        self, by: CaptureLevel | Levels, redactor: Redactor | None = None, most: int = 0
+    ) -> None:
+        self.levels = by if isinstance(by, Levels) else Levels(by)
+        self.level = self.levels.level
         self.dropped = False
+        """Whether a fault cost any content."""
+        self.finds: Counter[str] = Counter()
+        self._redactor, self._most = redactor, most
         self._seen: dict[str, Any] = {}  # a prompt stands in several attributes, masked once
 
-    def shows(self, kind: Kind) -> bool:
-        """Whether a value of this kind leaves in any form; saves making one that does not."""
-        return verdict(kind, self.level) is not Verdict.DROP
+    @property
+    def idle(self) -> bool:
+        """Whether every value leaves as it came."""
+        return self.levels.whole and not self._most
 
-    def __call__(self, kind: Kind, value: Any) -> Any:
-        """The value, its masked copy, or None."""
-        rule = verdict(kind, self.level)
-        if rule is Verdict.KEEP or value is None:
-            return value
-        return self._masked(value) if rule is Verdict.MASK else None
+    def shows(self, *kinds: Kind) -> bool:
+        """Whether a value of this kind leaves in any form; saves making one that does not."""
+        return self.levels.verdict(*kinds) is not Verdict.DROP
+
+    def __call__(self, kinds: Kind | tuple[Kind, ...], value: Any) -> Any:
+        """The value, its masked or shortened copy, or None. Of several kinds the strictest counts."""
+        several = kinds if isinstance(kinds, tuple) else (kinds,)
+        rule = self.levels.verdict(*several)
+        if rule is Verdict.DROP or value is None:
+            return None
+        kept = self._masked(value) if rule is Verdict.MASK else value
+        return self._shortened(kept) if self._most and not _BRIEF.issuperset(several) else kept
 
     def _masked(self, value: Any) -> Any:
         if not isinstance(value, str):
@@ -50,43 +73,62 @@ class Filter:
 
     def _redacted(self, value: Any) -> Any:
         try:
-            return default().value(value)
+            return (self._redactor or default()).value(value, self.finds)
         except Exception as error:  # noqa: BLE001  # content fails closed, the span goes on
             self.dropped = True
             gate.report(error)
             return None
 
+    def _shortened(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return shorten(value, self._most)
+        if isinstance(value, Mapping):
+            return {key: self._shortened(item) for key, item in value.items()}
+        return [self._shortened(item) for item in value] if _is_list(value) else value
 
-def scrub(
-    attributes: Mapping[str, Any], level: CaptureLevel, *, llm: bool | None = None
-) -> dict[str, Any]:
+
+By = CaptureLevel | Filter
+"""What may leave: under a level, or through a filter that the rest of the span shares."""
+
+
+def filter_of(by: By) -> Filter:
+    """The filter itself, or one for the level."""
+    return by if isinstance(by, Filter) else Filter(by)
+
+
+def scrub(attributes: Mapping[str, Any], by: By, *, llm: bool | None = None) -> dict[str, Any]:
     """The attributes that may leave. ``llm``: about LLM work; None: found out from the keys."""
-    if level is CaptureLevel.FULL:
+    keep = filter_of(by)
+    if keep.idle:
         return dict(attributes)
     about_llm = is_llm(attributes) if llm is None else llm
-    keep = Filter(level)
     scrubbed = {key: _scrubbed(key, value, keep, about_llm) for key, value in attributes.items()}
     return {key: value for key, value in scrubbed.items() if value is not None}
 
 
-def scrub_event(attributes: Mapping[str, Any], level: CaptureLevel, *, llm: bool) -> dict[str, Any]:
+def scrub_event(attributes: Mapping[str, Any], by: By, *, llm: bool) -> dict[str, Any]:
     """The attributes of a span event or link that may leave; ``llm``: of its span."""
-    return scrub(attributes, level, llm=llm)
+    return scrub(attributes, by, llm=llm)
 
 
-def scrub_status(description: str | None, level: CaptureLevel) -> str | None:
+def scrub_status(description: str | None, by: By) -> str | None:
     """A status description that may leave."""
-    kept = Filter(level)(Kind.ERROR, description)
+    kept = filter_of(by)(Kind.ERROR, description)
     return None if kept is None else str(kept)
 
 
 def _scrubbed(key: str, value: Any, keep: Filter, llm: bool) -> Any:
     kind = kind_of(key) if llm or "." in key else None  # elsewhere a bare name means anything
     if kind is None:
-        return None if llm else value
-    if key in SKELETONS and keep.level is CaptureLevel.METADATA:
+        return None if llm and not keep.levels.whole else value
+    if key in SKELETONS and not keep.shows(*_kinds(kind)) and keep.shows(Kind.METADATA):
         return _skeleton(value)
-    return keep(kind, value)
+    return keep(_kinds(kind), value)
+
+
+def _kinds(kind: Kind) -> tuple[Kind, ...]:
+    """What may be in it: the input or output of another program's call may hold any part."""
+    return MIXED if kind in (Kind.INPUT, Kind.OUTPUT) else (kind,)
 
 
 def _skeleton(value: Any) -> str | None:

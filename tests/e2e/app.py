@@ -1,7 +1,7 @@
 """A program under observation that does what it reads on its standard input, a JSON list a line.
 
-``["call", prompt]``, ``["turn", session, prompt]``, ``["burst", n, prompt]``, ``["status"]``,
-``["flush"]``; each is answered by one JSON line. Arguments: the JSON of `observe`'s keyword arguments.
+``["call", prompt]``, ``["turn", session, prompt]``, ``["burst", n, prompt]``, ``["said", attributes]``,
+``["status"]``, ``["flush"]``; each is answered by one JSON line. Arguments: the JSON of `observe`'s keyword arguments.
 """
 
 import json
@@ -35,6 +35,12 @@ def burst(count: int, prompt: str) -> int:
     return count
 
 
+def said(attributes: dict[str, Any]) -> None:
+    with llm_observe.trace("said", kind="tool") as step:
+        for key, value in attributes.items():
+            step.set(key, value)
+
+
 def main() -> None:
     handle = llm_observe.observe(**json.loads(sys.argv[1]))
 
@@ -52,6 +58,7 @@ def main() -> None:
         "call": call,
         "turn": turn,
         "burst": burst,
+        "said": said,
         "status": status,
         "flush": lambda: handle.flush(10.0),
     }

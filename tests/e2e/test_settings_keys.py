@@ -91,6 +91,194 @@ def test_capture_level(observed: Observed) -> None:
     assert not observed.sink.holds(CANARY)
 
 
+def test_capture_input(observed: Observed) -> None:
+    observed.set(capture__input="full", capture__level="off")
+    observed.call()
+    assert observed.sink.holds(CANARY)
+    assert "output.value" not in attributes(observed.sink)
+
+
+def test_capture_output(observed: Observed) -> None:
+    observed.set(capture__output="full")
+    observed.call()
+    assert attributes(observed.sink)["output.value"]
+    assert not observed.sink.holds(CANARY)
+
+
+PARTS = {
+    "system": "gen_ai.system_instructions",
+    "reasoning": "llm.output_messages.0.message.contents.0.message_content.signature",
+    "tool_arguments": "gen_ai.tool.call.arguments",
+    "tool_results": "gen_ai.tool.call.result",
+    "documents": "retrieval.documents.0.document.content",
+}
+
+
+def shown(observed: Observed) -> set[str]:
+    """The parts whose attribute leaves."""
+    observed.sink.clear()
+    observed.app.ask("said", dict.fromkeys(PARTS.values(), CANARY))
+    observed.app.ask("flush")
+    found = attributes(observed.sink)
+    return {part for part, key in PARTS.items() if key in found}
+
+
+def only_shows(observed: Observed, part: str) -> None:
+    assert shown(observed) == set()
+    observed.set(**{f"capture__{part}": "full"})
+    assert shown(observed) == {part}
+    observed.set(**{"capture__level": "full", f"capture__{part}": "off"})
+    assert shown(observed) == set(PARTS) - {part}
+
+
+def test_capture_system(observed: Observed) -> None:
+    only_shows(observed, "system")
+
+
+def test_capture_reasoning(observed: Observed) -> None:
+    only_shows(observed, "reasoning")
+
+
+def test_capture_tool_arguments(observed: Observed) -> None:
+    only_shows(observed, "tool_arguments")
+
+
+def test_capture_tool_results(observed: Observed) -> None:
+    only_shows(observed, "tool_results")
+
+
+def test_capture_documents(observed: Observed) -> None:
+    only_shows(observed, "documents")
+
+
+def recorded_when(observed: Observed, **match: Any) -> bool:
+    """Whether a rule with this matcher raises the level of a turn of Ann's."""
+    observed.set(capture__rules={"r": {"match": match, "level": "full"}})
+    observed.sink.clear()
+    observed.app.ask("turn", "s-1", CANARY)
+    observed.app.ask("flush")
+    return bool(observed.sink.holds(CANARY))
+
+
+def test_capture_rules_match_service(observed: Observed) -> None:
+    assert recorded_when(observed, service="test_capture_*")
+    assert not recorded_when(observed, service="other")
+
+
+def test_capture_rules_match_provider(observed: Observed) -> None:
+    assert recorded_when(observed, provider="replicate")
+    assert not recorded_when(observed, provider="ollama")
+
+
+def test_capture_rules_match_model(observed: Observed) -> None:
+    assert recorded_when(observed, model="meta/*")
+    assert not recorded_when(observed, model="mistral*")
+
+
+def test_capture_rules_match_session(observed: Observed) -> None:
+    assert recorded_when(observed, session="s-?")
+    assert not recorded_when(observed, session="t-*")
+
+
+def test_capture_rules_match_user(observed: Observed) -> None:
+    assert recorded_when(observed, user="ann")
+    assert not recorded_when(observed, user="bob")
+
+
+def test_capture_rules_match_attributes(observed: Observed) -> None:
+    for tenant in ("blue", "green"):
+        match = {"attributes": {"tenant": "b*"}}
+        observed.set(capture__rules={"r": {"match": match, "level": "full"}})
+        observed.sink.clear()
+        observed.app.ask("said", {"tenant": tenant, "tool.parameters": CANARY})
+        observed.app.ask("flush")
+        assert observed.sink.holds(CANARY) is (tenant == "blue")
+
+
+def test_capture_rules_level(observed: Observed) -> None:
+    observed.set(capture__level="full")
+    for level, there in (("redacted", True), ("off", False)):
+        observed.set(capture__rules={"r": {"level": level}})
+        observed.sink.clear()
+        observed.call()
+        assert observed.sink.holds(CANARY) is there
+        assert attributes(observed.sink)["llm_observe.capture.level"] == level
+
+
+def test_capture_rules_order(observed: Observed) -> None:
+    for order, level in ((5, "off"), (50, "full")):
+        rules = {"a": {"level": "off", "order": order}, "b": {"level": "full", "order": 10}}
+        observed.set(capture__rules=rules)
+        observed.call()
+        assert attributes(observed.sink)["llm_observe.capture.level"] == level
+
+
+def test_capture_max_chars(observed: Observed) -> None:
+    observed.set(capture__level="full", capture__max_chars=100)
+    observed.app.ask("call", "x" * 1000 + CANARY)
+    observed.app.ask("flush")
+    assert len(attributes(observed.sink)["input.value"]) <= 100
+    assert not observed.sink.holds(CANARY)
+
+
+MAIL = "joe@example.com"
+
+
+def redacted(observed: Observed, prompt: str, **redaction: Any) -> str:
+    """What leaves of a prompt at level redacted, under these settings."""
+    observed.set(capture__level="redacted", **{f"redaction__{k}": v for k, v in redaction.items()})
+    observed.app.ask("call", prompt)
+    observed.app.ask("flush")
+    return str(attributes(observed.sink)["input.value"])
+
+
+def test_redaction_detectors_enabled(observed: Observed) -> None:
+    assert redacted(observed, f"to {MAIL}") == "to [email]"
+    off = {"email": {"enabled": False}}
+    assert redacted(observed, f"to {MAIL}", detectors=off) == f"to {MAIL}"
+
+
+def test_redaction_detectors_action(observed: Observed) -> None:
+    dropping = {"email": {"action": "drop"}}
+    assert redacted(observed, f"to {MAIL}", detectors=dropping) == "[dropped:email]"
+
+
+def test_redaction_patterns_pattern(observed: Observed) -> None:
+    own = {"staff": {"pattern": "EMP-([0-9]+)"}}
+    assert redacted(observed, "of EMP-77", patterns=own) == "of EMP-[staff]"
+
+
+def test_redaction_patterns_enabled(observed: Observed) -> None:
+    own = {"staff": {"pattern": "EMP-[0-9]+", "enabled": False}}
+    assert redacted(observed, "of EMP-77", patterns=own) == "of EMP-77"
+
+
+def test_redaction_patterns_action(observed: Observed) -> None:
+    own = {"staff": {"pattern": "EMP-[0-9]+", "action": "drop"}}
+    assert redacted(observed, "of EMP-77", patterns=own) == "[dropped:staff]"
+
+
+def test_redaction_allow(observed: Observed) -> None:
+    prompt = f"{MAIL} and ann@example.org"
+    assert redacted(observed, prompt, allow=["*@example.org"]) == "[email] and ann@example.org"
+
+
+def test_redaction_hash_key(observed: Observed) -> None:
+    hashing = {"email": {"action": "hash"}}
+    found = redacted(observed, f"to {MAIL}", detectors=hashing, hash_key="env:SINK_KEY")
+    assert found.startswith("to [email:")
+    assert redacted(observed, f"to {MAIL}", detectors=hashing, hash_key="env:NO_KEY") == (
+        "[dropped:email]"
+    )
+
+
+def test_a_detector_that_is_not_there_is_refused(observed: Observed) -> None:
+    asked = {"redaction.detectors": {"passport": {"action": "mask"}}}
+    version = observed.plane.set(observed.service, **asked)["version"]
+    (agent,) = observed.plane.progress(version, "refused")["agents"]
+    assert "redaction.detectors.passport: found an unknown detector" in agent["error"]
+
+
 def test_endpoint(observed: Observed) -> None:
     other = OTLPSink()
     with serve_in_thread(other) as at:

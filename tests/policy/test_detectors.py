@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from llm_observe.policy.detectors import DETECTORS, luhn
 from llm_observe.policy.prefilter import prefilter
-from llm_observe.policy.redaction import default
+from llm_observe.policy.rules import default
 
 redact_text = default().text
 

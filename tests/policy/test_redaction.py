@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_observe.policy.redaction import Redactor, Rule, built_in, default
+from llm_observe.policy.redaction import Redactor, Rule
+from llm_observe.policy.rules import default, usual
 
 redact, redact_text = default().value, default().text
 
@@ -102,8 +103,8 @@ def test_a_planted_secret_never_survives_at_any_depth(value: Any, secret: str) -
 
 # ------------------------------------------------------------------------------------- the rules
 
-EMAIL = next(rule for rule in built_in() if rule.name == "email")
-IP = next(rule for rule in built_in() if rule.name == "ip")
+RULES = {detector.name: Rule(*detector) for detector in usual()}
+EMAIL, IP = RULES["email"], next(Rule(*detector) for detector in usual() if detector.name == "ip")
 
 
 def test_a_keyed_hash_tells_equal_finds_and_is_no_find_itself() -> None:

@@ -17,8 +17,9 @@ def test_without_any_layer_the_defaults_hold() -> None:
     assert resolved.settings == Settings()
     assert resolved.document == {
         "sampling": {"ratio": 1.0},
-        "capture": {"level": "metadata"},
+        "capture": {"level": "metadata", "rules": {}, "max_chars": 0},
         "destinations": {},
+        "redaction": {"detectors": {}, "patterns": {}, "allow": [], "hash_key": ""},
         "conventions": {"genai": "1.41"},
     }
     assert set(resolved.sources.values()) == {Source(Layer.DEFAULT, 0.0)}

@@ -11,13 +11,14 @@ from typing import Any, Protocol
 from opentelemetry.sdk.resources import Resource
 
 from llm_observe.conventions import NEWEST, GenAI
-from llm_observe.settings.model import CaptureLevel, Destination
+from llm_observe.settings.model import Destination
 from llm_observe.tracing.export import late, otlp
 from llm_observe.tracing.export.exchange import Exchange
 from llm_observe.tracing.export.present import present_all
 from llm_observe.tracing.export.target import Signal
 from llm_observe.tracing.export.transport import Transport
 from llm_observe.tracing.export.verdict import Answer
+from llm_observe.tracing.privacy import Privacy
 
 _GRPC = "llm_observe.tracing.export.grpc_transport"
 _VERBOSITY = "GRPC_VERBOSITY"
@@ -51,7 +52,7 @@ class Backend:
         self,
         signal: Signal,
         batch: Sequence[Any],
-        level: CaptureLevel,
+        privacy: Privacy,
         resource: Resource,
         genai: GenAI = NEWEST,
     ) -> bytes:
@@ -62,7 +63,7 @@ class Backend:
         """
         if signal == "metrics":
             return b"".join(batch)
-        return otlp.traces(present_all(batch, level, resource, genai))
+        return otlp.traces(present_all(batch, privacy, resource, genai))
 
     def post(
         self,

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from opentelemetry.sdk.resources import Resource
 
 from llm_observe.conventions import NEWEST, GenAI
-from llm_observe.settings.model import CaptureLevel, Destination
+from llm_observe.settings.model import Destination
 from llm_observe.tracing.export.bounds import Bounds
 from llm_observe.tracing.export.entry import Entry
 from llm_observe.tracing.export.status import DestinationStatus
 from llm_observe.tracing.export.worker import DestinationWorker
+from llm_observe.tracing.privacy import Privacy
 
 
 class Delivery:
@@ -27,14 +28,19 @@ class Delivery:
     def __init__(
         self,
         destinations: Mapping[str, Destination],
-        level: Callable[[], CaptureLevel],
+        privacy: Callable[[], Privacy],
         resource: Callable[[], Resource],
         bounds: Bounds,
         environ: Mapping[str, str] = os.environ,
         genai: Callable[[], GenAI] = lambda: NEWEST,
     ) -> None:
         self._genai = genai
-        self._level, self._resource, self._bounds, self._environ = level, resource, bounds, environ
+        self._privacy, self._resource, self._bounds, self._environ = (
+            privacy,
+            resource,
+            bounds,
+            environ,
+        )
         self._destinations = dict(destinations)
         self._workers = {name: self._worker(name, item) for name, item in destinations.items()}
         self._leaving: list[DestinationWorker] = []
@@ -117,7 +123,7 @@ class Delivery:
         return DestinationWorker(
             name,
             destination,
-            self._level,
+            self._privacy,
             self._resource,
             self._bounds,
             self._environ,

@@ -13,7 +13,7 @@ import struct
 import threading
 from typing import Protocol
 
-from llm_observe.settings.model import CaptureLevel, Destination
+from llm_observe.settings.model import Destination
 
 _FORGET = struct.pack("ii", 1, 0)
 
@@ -57,15 +57,18 @@ class SocketWire:
 
 
 class Exchange:
-    """What is on the wire: rendered under ``level``, for ``destination``, until ``deadline``.
+    """What is on the wire: made under ``privacy``, for ``destination``, until ``deadline``.
+
+    ``privacy`` is the number of the `llm_observe.tracing.privacy.Privacy`; None: it holds nothing
+    that one of them governs.
 
     ``opened`` and ``close`` are for the sending thread, the rest for any.
     """
 
     def __init__(
-        self, level: CaptureLevel, destination: Destination | None, deadline: float
+        self, privacy: int | None, destination: Destination | None, deadline: float
     ) -> None:
-        self.level, self.destination, self.deadline = level, destination, deadline
+        self.privacy, self.destination, self.deadline = privacy, destination, deadline
         self._lock = threading.Lock()
         self._wire: Wire | None = None
         self._aborted = False

@@ -24,12 +24,22 @@ from llm_observe.conventions import (
     renamed,
     schema_url,
 )
+from llm_observe.policy.matching import Subject
 from llm_observe.settings.model import CaptureLevel
 from llm_observe.tracing.call import Call, start_attributes
 from llm_observe.tracing.export.entry import Entry
 from llm_observe.tracing.export.turns import in_turns
 from llm_observe.tracing.gate import gate
-from llm_observe.tracing.render import render, scrub, scrub_event, scrub_status
+from llm_observe.tracing.privacy import Privacy, subject_of_attributes, subject_of_call
+from llm_observe.tracing.render import (
+    By,
+    Filter,
+    filter_of,
+    render,
+    scrub,
+    scrub_event,
+    scrub_status,
+)
 from llm_observe.tracing.span import CallSpan
 
 
@@ -73,40 +83,60 @@ class OutgoingSpan(ReadableSpan):
 
 
 def present_all(
-    entries: Iterable[Entry], level: CaptureLevel, resource: Resource, genai: GenAI = NEWEST
+    entries: Iterable[Entry], privacy: Privacy, resource: Resource, genai: GenAI = NEWEST
 ) -> Iterator[OutgoingSpan]:
     """Each of a batch; other threads have their turn meanwhile."""
-    return in_turns(present(entry, level, resource, genai) for entry in entries)
+    service = str(resource.attributes.get("service.name", ""))
+    return in_turns(
+        present(entry, _filter(privacy, entry, service), resource, genai) for entry in entries
+    )
 
 
-def present(
-    entry: Entry, level: CaptureLevel, resource: Resource, genai: GenAI = NEWEST
-) -> OutgoingSpan:
-    """The span as it may leave under this level, a call's under these names. Never raises."""
+def _filter(privacy: Privacy, entry: Entry, service: str) -> Filter:
+    """What may leave of this span; nothing but the bare span, if that cannot be told."""
     try:
-        if entry.call is not None:
-            return _rendered(entry.span, entry.call, level, resource, genai)
-        return _scrubbed(entry.span, level, resource)
+        levels = privacy.levels(lambda: _subject(entry, service))
+        return Filter(levels, privacy.redactor(), privacy.most)
     except Exception as error:  # noqa: BLE001  # content fails closed, the span goes on
         gate.report(error)
-        return _bare(entry, level, resource, genai)
+        return Filter(CaptureLevel.OFF)
+
+
+def _subject(entry: Entry, service: str) -> Subject:
+    """What is known of a span when it leaves, for the matchers of the settings."""
+    attributes = entry.span.attributes or {}
+    if entry.call is None:
+        return subject_of_attributes(attributes, service)
+    return subject_of_call(entry.call, service, attributes)
+
+
+def present(entry: Entry, by: By, resource: Resource, genai: GenAI = NEWEST) -> OutgoingSpan:
+    """The span as it may leave, a call's under these names. Never raises."""
+    keep = filter_of(by)
+    try:
+        if entry.call is not None:
+            return _rendered(entry.span, entry.call, keep, resource, genai)
+        return _scrubbed(entry.span, keep, resource)
+    except Exception as error:  # noqa: BLE001  # content fails closed, the span goes on
+        gate.report(error)
+        return _bare(entry, keep, resource, genai)
 
 
 def _rendered(
-    span: ReadableSpan, call: Call, level: CaptureLevel, resource: Resource, genai: GenAI
+    span: ReadableSpan, call: Call, keep: Filter, resource: Resource, genai: GenAI
 ) -> OutgoingSpan:
-    rendered, said = render(call, level, genai), _said(span, call)
+    rendered, said = render(call, keep, genai), _said(span, call)
     events = [Event(x.name, x.attributes, x.timestamp_ns) for x in rendered.events]
     return OutgoingSpan(
         span,
         resource,
         _scope(span, genai),
-        attributes=scrub(said, level, llm=True) | rendered.attributes
+        attributes=scrub(said, keep, llm=True) | rendered.attributes
         if said
         else rendered.attributes,
-        events=[*events, *(_scrubbed_event(event, level, True) for event in span.events)],
-        links=_scrubbed_links(span, level, True),
-        status=_status_of(rendered.error) or _scrubbed_status(span.status, level),
+        events=[*events, *(_scrubbed_event(event, keep, True) for event in span.events)],
+        links=_scrubbed_links(span, keep, True),
+        status=_status_of(rendered.error) or _scrubbed_status(span.status, keep),
     )
 
 
@@ -118,41 +148,40 @@ def _said(span: ReadableSpan, call: Call) -> dict[str, Any]:
     return {key: value for key, value in (span.attributes or {}).items() if key not in began}
 
 
-def _scrubbed(span: ReadableSpan, level: CaptureLevel, resource: Resource) -> OutgoingSpan:
+def _scrubbed(span: ReadableSpan, keep: Filter, resource: Resource) -> OutgoingSpan:
     attributes = span.attributes or {}
     llm = is_llm(attributes)
     return OutgoingSpan(
         span,
         resource,
         span.instrumentation_scope,
-        attributes={**scrub(attributes, level, llm=llm), CAPTURE_LEVEL: str(level)},
-        events=[_scrubbed_event(event, level, llm) for event in span.events],
-        links=_scrubbed_links(span, level, llm),
-        status=_scrubbed_status(span.status, level),
+        attributes={**scrub(attributes, keep, llm=llm), CAPTURE_LEVEL: str(keep.level)},
+        events=[_scrubbed_event(event, keep, llm) for event in span.events],
+        links=_scrubbed_links(span, keep, llm),
+        status=_scrubbed_status(span.status, keep),
     )
 
 
-def _scrubbed_event(event: Any, level: CaptureLevel, llm: bool) -> Event:
-    kept = scrub_event(event.attributes or {}, level, llm=llm)
+def _scrubbed_event(event: Any, keep: Filter, llm: bool) -> Event:
+    kept = scrub_event(event.attributes or {}, keep, llm=llm)
     return Event(event.name, kept, event.timestamp)
 
 
-def _scrubbed_links(span: ReadableSpan, level: CaptureLevel, llm: bool) -> list[Link]:
+def _scrubbed_links(span: ReadableSpan, keep: Filter, llm: bool) -> list[Link]:
     return [
-        Link(link.context, scrub_event(link.attributes or {}, level, llm=llm))
-        for link in span.links
+        Link(link.context, scrub_event(link.attributes or {}, keep, llm=llm)) for link in span.links
     ]
 
 
-def _scrubbed_status(status: Status, level: CaptureLevel) -> Status:
+def _scrubbed_status(status: Status, keep: Filter) -> Status:
     if status.description is None:
         return status
-    description = scrub_status(status.description, level)
+    description = scrub_status(status.description, keep)
     return Status(status.status_code, description or None)
 
 
-def _bare(entry: Entry, level: CaptureLevel, resource: Resource, genai: GenAI) -> OutgoingSpan:
-    made = {CAPTURE_LEVEL: str(level), CONTENT_DROPPED: True}
+def _bare(entry: Entry, keep: Filter, resource: Resource, genai: GenAI) -> OutgoingSpan:
+    made = {CAPTURE_LEVEL: str(keep.level), CONTENT_DROPPED: True}
     scope = entry.span.instrumentation_scope
     failed = entry.span.status.status_code is StatusCode.ERROR
     if entry.call is not None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from llm_observe.errors import Problem
 from llm_observe.settings.documents import join_path
-from llm_observe.settings.model import CaptureLevel, Destination
+from llm_observe.settings.model import Destination
 from llm_observe.tracing.export import late
 from llm_observe.tracing.export.exchange import Exchange
 from llm_observe.tracing.export.headers import HeaderError, resolve
@@ -84,7 +84,7 @@ class _Probe:
 
     def _ask(self, headers: Mapping[str, str], deadline: float) -> Answer:
         backend: Backend = late.load(_BACKEND).Backend(self._environ)
-        self._exchange = Exchange(CaptureLevel.OFF, self._destination, deadline)
+        self._exchange = Exchange(None, self._destination, deadline)
         try:
             signal = asked(self._destination)
             return backend.post(

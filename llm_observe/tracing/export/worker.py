@@ -1,10 +1,10 @@
 """One named destination: its queues and the one thread that empties them.
 
-Life of a batch: taken in hand → rendered under the level in force → admitted → sent → settled.
-*Admitted* is the point of no return: under the lock it is checked that the level did not
-fall and the destination did not move meanwhile, and the request becomes visible as
-`Exchange`. Whoever tightens stores the new level first and looks at the exchange afterwards, so
-either the sender sees the new level or the other side sees the request.
+Life of a batch: taken in hand → rendered under what is in force → admitted → sent → settled.
+*Admitted* is the point of no return: under the lock it is checked that nothing became tighter
+and the destination did not move meanwhile, and the request becomes visible as `Exchange`.
+Whoever tightens stores the new `Privacy` first and looks at the exchange afterwards, so either
+the sender sees the new one or the other side sees the request.
 
 No method but the thread's own touches the network, and none raises.
 """
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from opentelemetry.sdk.resources import Resource
 
 from llm_observe.conventions import NEWEST, GenAI
-from llm_observe.settings.model import CaptureLevel, Destination
+from llm_observe.settings.model import Destination
 from llm_observe.tracing.export import late
 from llm_observe.tracing.export.bounds import Bounds
 from llm_observe.tracing.export.entry import Entry
@@ -32,6 +32,7 @@ from llm_observe.tracing.export.quiet import quiet
 from llm_observe.tracing.export.status import DestinationStatus, joined
 from llm_observe.tracing.export.verdict import Answer, Verdict, explain
 from llm_observe.tracing.gate import gate
+from llm_observe.tracing.privacy import Privacy
 
 if TYPE_CHECKING:
     from llm_observe.tracing.export.backend import Backend
@@ -54,7 +55,7 @@ class DestinationWorker:
         self,
         name: str,
         destination: Destination,
-        level: Callable[[], CaptureLevel],
+        privacy: Callable[[], Privacy],
         resource: Callable[[], Resource],
         bounds: Bounds,
         environ: Mapping[str, str] = os.environ,
@@ -64,7 +65,12 @@ class DestinationWorker:
         self._genai = genai
         self._destination: Destination | None = destination
         self._endpoint, self._protocol = destination.endpoint, destination.protocol
-        self._level, self._resource, self._bounds, self._environ = level, resource, bounds, environ
+        self._privacy, self._resource, self._bounds, self._environ = (
+            privacy,
+            resource,
+            bounds,
+            environ,
+        )
         self._changed = threading.Condition(threading.Lock())
         self._traces = Line("traces", bounds, random.random)
         self._metrics = Line("metrics", bounds, random.random)
@@ -221,35 +227,35 @@ class DestinationWorker:
             self._settle(job, Answer(0, reason), 0, None, shift)
 
     def _pack_and_send(self, job: Job, backend: Backend, shift: int) -> None:
-        level = self._level()
+        privacy = self._privacy()
         try:
-            body = backend.pack(job.line.signal, job.batch, level, self._resource(), self._genai())
+            body = backend.pack(
+                job.line.signal, job.batch, privacy, self._resource(), self._genai()
+            )
         except Exception as error:  # noqa: BLE001  # a span that cannot be encoded must not stop the others
             self._unpackable(job, error, shift)
             return
         if len(body) > self._bounds.request_bytes and len(job.batch) > 1:
             self._halve(job, shift)
             return
-        self._send(job, body, level, backend, shift)
+        self._send(job, body, privacy, backend, shift)
 
-    def _send(
-        self, job: Job, body: bytes, level: CaptureLevel, backend: Backend, shift: int
-    ) -> None:
+    def _send(self, job: Job, body: bytes, privacy: Privacy, backend: Backend, shift: int) -> None:
         try:
             headers = resolve(job.destination, self._environ)
         except HeaderError as error:
             self._settle(job, Answer(0, str(error)), 0, None, shift)
             return
-        exchange = self._admit(job, level, shift)
+        exchange = self._admit(job, privacy, shift)
         if exchange is None:
             return
         answer = backend.post(job.line.signal, job.destination, body, headers, exchange)
         rejected = backend.rejected(job.line.signal, answer)
         self._settle(job, answer, rejected, exchange, shift)
 
-    def _admit(self, job: Job, level: CaptureLevel, shift: int) -> Exchange | None:
+    def _admit(self, job: Job, privacy: Privacy, shift: int) -> Exchange | None:
         """The point of no return. None: what was in force is not any more; try again."""
-        exposed = CaptureLevel.OFF if job.line.signal == "metrics" else level
+        exposed = None if job.line.signal == "metrics" else privacy.number
         deadline = time.monotonic() + job.destination.timeout_s
         exchange = Exchange(exposed, job.destination, deadline)
         with self._changed:
@@ -294,7 +300,8 @@ class DestinationWorker:
 
     def _outdated(self, exchange: Exchange) -> bool:
         moved = exchange.destination is not self._destination
-        return moved or exchange.level.rank > self._level().rank
+        looser = exchange.privacy is not None and exchange.privacy < self._privacy().floor
+        return moved or looser
 
     def _stale(self) -> Exchange | None:
         exchange = self._exchange

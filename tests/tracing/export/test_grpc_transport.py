@@ -14,7 +14,7 @@ import grpc
 import pytest
 import trustme
 
-from llm_observe.settings.model import CaptureLevel, Destination
+from llm_observe.settings.model import Destination
 from llm_observe.testing import Answer, OTLPGrpcSink, Served, serve_grpc
 from llm_observe.tracing.export.exchange import Exchange
 from llm_observe.tracing.export.grpc_transport import GrpcTransport
@@ -29,7 +29,7 @@ SECRET = "canary-9c1d"
 
 
 def exchange() -> Exchange:
-    return Exchange(CaptureLevel.FULL, None, time.monotonic() + PATIENCE_S)
+    return Exchange(None, None, time.monotonic() + PATIENCE_S)
 
 
 @pytest.fixture

@@ -11,11 +11,12 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode, TraceFlags
 
-from llm_observe.settings.model import CaptureLevel
+from llm_observe.settings.model import Capture, CaptureLevel, Redaction
 from llm_observe.tracing.call import Call
 from llm_observe.tracing.export import otlp
 from llm_observe.tracing.export.entry import Entry
 from llm_observe.tracing.export.present import present, present_all
+from llm_observe.tracing.privacy import Privacy
 from llm_observe.tracing.span import CallSpan, Origin
 from tests.tracing.export.drive import CANARY, make_call
 
@@ -137,5 +138,6 @@ def test_the_calls_own_words_win_over_what_others_say() -> None:
 
 def test_a_batch_is_presented_whole_and_in_order() -> None:
     entries = [Entry(ended(attributes={"n": number})) for number in range(10)]
-    found = [*present_all(entries, CaptureLevel.FULL, RESOURCE)]
+    privacy = Privacy(Capture(level=CaptureLevel.FULL), Redaction(), {})
+    found = [*present_all(entries, privacy, RESOURCE)]
     assert [(span.attributes or {})["n"] for span in found] == [*range(10)]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from llm_observe.settings.model import CaptureLevel, Destination
+from llm_observe.settings.model import Destination
 from llm_observe.tracing.export.exchange import Aborted, Exchange
 from llm_observe.tracing.export.transport import Transport
 from llm_observe.tracing.export.verdict import Answer
@@ -22,7 +22,7 @@ AUTHORITY = trustme.CA()
 
 
 def exchange() -> Exchange:
-    return Exchange(CaptureLevel.FULL, None, time.monotonic() + PATIENCE_S)
+    return Exchange(None, None, time.monotonic() + PATIENCE_S)
 
 
 @pytest.fixture

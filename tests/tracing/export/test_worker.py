@@ -13,11 +13,12 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
-from llm_observe.settings.model import CaptureLevel, Destination
+from llm_observe.settings.model import Capture, CaptureLevel, Destination, Redaction
 from llm_observe.tracing.export.bounds import Bounds
 from llm_observe.tracing.export.entry import Entry
 from llm_observe.tracing.export.worker import DestinationWorker
 from llm_observe.tracing.gate import gate
+from llm_observe.tracing.privacy import Privacy
 from tests.tracing.export.drive import PATIENCE_S, QUICK, RESOURCE
 from tests.tracing.export.sink import Reply, Sink
 
@@ -35,6 +36,9 @@ def entry(text: str = "") -> Entry:
 def ids(entries: list[Entry]) -> set[bytes]:
     contexts = [entry.span.get_span_context() for entry in entries]
     return {context.span_id.to_bytes(8, "big") for context in contexts if context}
+
+
+FULL = Privacy(Capture(level=CaptureLevel.FULL), Redaction(), {})
 
 
 @contextmanager
@@ -56,7 +60,7 @@ def working(
     worker = DestinationWorker(
         "a",
         destination,
-        lambda: CaptureLevel.FULL,
+        lambda: FULL,
         lambda: RESOURCE,
         Bounds(**{**QUICK, **bounds}),
         {} if environ is None else environ,
