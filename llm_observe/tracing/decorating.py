@@ -9,13 +9,16 @@ another task or thread.
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import logging
 import sys
+import types
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import wrapt
 from opentelemetry.context import Context, attach, get_current
 
 from llm_observe.tracing.blocks import Stay, put_back
@@ -25,14 +28,31 @@ logger = logging.getLogger(__name__)
 Function = TypeVar(
     "Function", bound="Callable[..., Any] | classmethod[Any, Any, Any] | staticmethod[Any, Any]"
 )
+if TYPE_CHECKING:
+    _FunctionWrapper = wrapt.FunctionWrapper[Any, Any]
+else:
+    _FunctionWrapper = wrapt.FunctionWrapper
+
+_PLAIN = (
+    types.FunctionType,
+    types.MethodType,
+    types.BuiltinFunctionType,
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    types.MethodWrapperType,
+    types.ClassMethodDescriptorType,
+    functools.partial,
+)
 Enter = Callable[[tuple[Any, ...], Mapping[str, Any]], Stay]
 
 
 def decorated(function: Function, enter: Enter) -> Function:
     """The function with a new stay around each call; name, signature and shape are kept.
 
-    Class and static methods are reached through their descriptor. What is no function (a class, a
-    property) is left as it is, and the log says so.
+    Class and static methods are reached through their descriptor. What can be called and is more
+    than a function (a task of Celery, a command of click, a tool of LangChain, `lru_cache`) keeps
+    all else that it can. What cannot be called (a property), and a class, is left as it is, and
+    the log says so.
     """
     if isinstance(function, classmethod | staticmethod):
         return type(function)(decorated(function.__func__, enter))
@@ -40,12 +60,37 @@ def decorated(function: Function, enter: Enter) -> Function:
         logger.warning("only functions can be decorated, not %r", type(function).__name__)
         return function
     wrap = next((make for test, make in _SHAPES if _answers(test, function)), _called)
-    wrapped: Function = wrap(function, enter)
-    return wrapped
+    called = wrap(function, enter)
+    wrapped: Any = called if isinstance(function, _PLAIN) else _Object(function, called)
+    return cast("Function", wrapped)
 
 
 def _answers(test: Callable[[object], bool], function: Callable[..., Any]) -> bool:
     return test(function) or test(getattr(type(function), "__call__", None))  # noqa: B004  # its code, not whether
+
+
+class _Object(_FunctionWrapper):
+    """An object that can be called, with a stay around each call; all else goes to the object.
+
+    Pickled and copied it is the object itself, or what its own way of pickling finds by name.
+    """
+
+    def __init__(self, wrapped: Any, called: Callable[..., Any]) -> None:
+        def call(_: Any, instance: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+            return (
+                called(*args, **kwargs) if instance is None else called(instance, *args, **kwargs)
+            )
+
+        super().__init__(wrapped, call)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.__wrapped__.__reduce_ex__(protocol)
+
+    def __copy__(self) -> Any:
+        return copy.copy(self.__wrapped__)
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return copy.deepcopy(self.__wrapped__, memo)
 
 
 def _called(function: Callable[..., Any], enter: Enter) -> Any:

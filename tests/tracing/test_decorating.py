@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import gc
 import inspect
@@ -118,6 +119,55 @@ def test_partials_and_callable_objects_keep_their_shape() -> None:
     assert asyncio.run(probe(Asked())()) == "in"
     assert asyncio.run(probe(functools.partial(coroutine, 1))()) == 3
     assert list(probe(functools.partial(generator, 1))()) == [3]
+
+
+class Task:
+    """As frameworks make of a function."""
+
+    def __init__(self, run: Callable[..., Any]) -> None:
+        self.run, self.retries = run, 3
+
+    def __call__(self, *args: Any) -> Any:
+        return self.run(*args)
+
+    def delay(self, *args: Any) -> Any:
+        return "later", self.run(*args)
+
+
+@Probe()
+@functools.lru_cache
+def cached(a: int) -> Any:
+    return a, here()
+
+
+def test_an_object_that_can_be_called_stays_all_that_it_is() -> None:
+    task = Task(lambda a: (a, here()))
+    wrapped: Any = Probe()(task)
+    assert wrapped(1) == (1, "in")
+    assert isinstance(wrapped, Task)
+    assert (wrapped.delay(2), wrapped.retries) == (("later", (2, None)), 3)
+    assert copy.copy(wrapped).retries == copy.deepcopy(wrapped).retries == 3
+
+    class Owner:
+        job = wrapped
+
+        @Probe()
+        @functools.lru_cache  # noqa: B019  # as apps have it
+        def kept(self, a: int) -> Any:
+            return type(self).__name__, a, here()
+
+    owner = Owner()
+    assert owner.job(1) == (1, "in")
+    assert owner.kept(1) == Owner.kept(owner, 1) == ("Owner", 1, "in")
+    assert Owner.kept.cache_info().hits == 1
+
+
+def test_a_cached_function_keeps_its_cache_and_can_be_pickled() -> None:
+    assert cached(1) == cached(1) == (1, "in")
+    assert cached.cache_info().hits == 1
+    cached.cache_clear()
+    assert pickle.loads(pickle.dumps(cached)) is cached
+    assert inspect.signature(cached) == inspect.signature(cached.__wrapped__)
 
 
 def test_what_is_no_function_is_left_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
