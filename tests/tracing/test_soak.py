@@ -142,7 +142,7 @@ def test_nothing_grows_over_many_calls_half_of_them_abandoned() -> None:
         assert status.dropped == 0
         assert sum(each.sent for each in status.destinations.values()) >= CALLS
     warm, end = sizes[2], sizes[-1]
-    assert end.threads == warm.threads
+    assert end.threads <= warm.threads, sizes
     assert end.files <= warm.files + 2
     assert end.objects < warm.objects * 1.02 + 500, sizes
     assert end.rss < warm.rss * 1.1 + 8_000_000, sizes

@@ -9,7 +9,7 @@ from tests.tracing.matrix.clients import surfaces
 from tests.tracing.matrix.world import World
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def world() -> Iterator[World]:
     with ExitStack() as stack:
         yield World(surfaces(), stack)

@@ -63,7 +63,7 @@ class Recorded:
 
 
 class World:
-    """One for the session; cases run in it one after the other."""
+    """One for a file of tests; cases run in it one after the other."""
 
     def __init__(self, surfaces: ModuleType, stack: ExitStack) -> None:
         self._module = surfaces
