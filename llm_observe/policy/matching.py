@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 
 from llm_observe.policy.globs import glob
-from llm_observe.settings.model import Matcher
+from llm_observe.settings.model import Matcher, TraceMatcher
 
 Matches = Callable[["Subject"], bool]
 
@@ -25,19 +25,20 @@ class Subject:
     model: str = ""
     session: str = ""
     user: str = ""
+    route: str = ""
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
-def compile_matcher(matcher: Matcher) -> Matches:
+def compile_matcher(matcher: Matcher | TraceMatcher) -> Matches:
     """The matcher as a function, made once per settings. Pure, any thread."""
     tests = [
-        _field_test(name, getattr(matcher, name)) for name in _FIELDS if getattr(matcher, name)
+        _field_test(name, pattern) for name in _FIELDS if (pattern := getattr(matcher, name, ""))
     ]
     tests += [_attribute_test(key, pattern) for key, pattern in matcher.attributes.items()]
     return lambda subject: all(test(subject) for test in tests)
 
 
-_FIELDS = ("service", "provider", "model", "session", "user")
+_FIELDS = ("service", "provider", "model", "session", "user", "route")
 
 
 def _field_test(name: str, pattern: str) -> Matches:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from llm_observe.policy.matching import Subject, compile_matcher
 from llm_observe.settings.model import Sampling
 
 RANGE = 1 << 56
@@ -74,12 +75,20 @@ class SamplingPolicy:
 
     def __init__(self, sampling: Sampling) -> None:
         self._share = Share(sampling.ratio)
+        rules = sorted(sampling.rules.items(), key=lambda item: (item[1].order, item[0]))
+        self._rules = [(compile_matcher(rule.match), Share(rule.ratio)) for _, rule in rules]
+        self.asks = bool(self._rules)
+        """Whether it looks at the subject at all; if not, `Subject()` will do."""
+        self.may_be_off = any(share.off for share in (self._share, *(x for _, x in self._rules)))
+        """Whether some traces have a share of 0."""
 
-    @property
-    def off(self) -> bool:
-        """Whether no trace at all is kept."""
-        return self._share.off
-
-    def head(self, trace_id: int) -> Head:
+    def head(self, trace_id: int, subject: Subject) -> Head:
         """The decision for a trace that begins here."""
-        return self._share.head(trace_id & _MASK)
+        return self._of(subject).head(trace_id & _MASK)
+
+    def off(self, subject: Subject) -> bool:
+        """Whether such traces are never kept, not even where a caller elsewhere keeps them."""
+        return self._of(subject).off
+
+    def _of(self, subject: Subject) -> Share:
+        return next((share for fits, share in self._rules if fits(subject)), self._share)

@@ -66,14 +66,64 @@ class Matcher:
     """Further attributes of the span by key, such as those of the prompt template or of one's own."""
 
 
+Ratio = Annotated[float, Ge(0), Le(1)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceMatcher:
+    """Which traces a rule is about, by what is known when they begin. Otherwise as `Matcher`."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    service: Glob = ""
+    """Service name."""
+
+    provider: Glob = ""
+    """Who hosts the model, where the trace begins with the call itself."""
+
+    model: Glob = ""
+    """Requested model, where the trace begins with the call itself."""
+
+    session: Glob = ""
+    """Session id, where the app or baggage tells one."""
+
+    user: Glob = ""
+    """User id, where the app or baggage tells one."""
+
+    route: Glob = ""
+    """Route of the web request that the trace begins with (`http.route`)."""
+
+    attributes: Mapping[Annotated[str, MinLen(1), MaxLen(128)], Glob] = field(default_factory=dict)
+    """Further attributes by key that the trace begins with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingRule:
+    """Another share for some traces, by what is known when they begin."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    match: TraceMatcher = field(default_factory=TraceMatcher)
+    """Which traces, by their root."""
+
+    ratio: Ratio = 1.0
+    """Share of them that is exported."""
+
+    order: Annotated[int, Ge(0), Le(10_000)] = 100
+    """Of several rules that match a trace, the one with the lowest number decides; of equal ones, the first by name."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
     """Which traces are exported. Metrics count every call, whatever is sampled."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
-    ratio: Annotated[float, Ge(0), Le(1)] = 1.0
+    ratio: Ratio = 1.0
     """Share of traces that are exported, from 0 (none) to 1 (all). A trace is kept or dropped whole."""
+
+    rules: Annotated[Mapping[Name, SamplingRule], MaxLen(100)] = field(default_factory=dict)
+    """Other shares for some traces."""
 
 
 PARTS = ("system", "input", "output", "reasoning", "tool_arguments", "tool_results", "documents")

@@ -76,6 +76,7 @@ class Starter:
 
     def __init__(self, provider: OwnProvider, sampler: LiveSampler, resource: Resource) -> None:
         self._provider, self._sampler = provider, sampler
+        sampler.service = str(resource.attributes.get("service.name", ""))
         self._tracer = provider.get_tracer(SCOPE)
         self._disabled = not isinstance(self._tracer, Tracer)  # OTEL_SDK_DISABLED
         self._ids = provider.id_generator
@@ -88,14 +89,19 @@ class Starter:
             return self._by_the_sdk(call, here)
         parent = get_current_span(here).get_span_context()
         if parent.is_valid:
-            return self._light(call, parent.trace_id, parent.trace_flags & _RANDOM, parent)
+            random = parent.trace_flags & _RANDOM
+            return self._light(call, here, parent.trace_id, random, parent)
         ids = self._provider.id_generator
         if ids is not self._ids:
             self._ids, self._random = ids, _randomness(ids)
-        return self._light(call, ids.generate_trace_id(), self._random, None)
+        return self._light(call, here, ids.generate_trace_id(), self._random, None)
 
-    def _light(self, call: Call, trace_id: int, random: int, parent: SpanContext | None) -> Span:
-        decision, state = self._sampler.decide(trace_id, parent)
+    def _light(
+        self, call: Call, here: Context, trace_id: int, random: int, parent: SpanContext | None
+    ) -> Span:
+        decision, state = self._sampler.decide(
+            trace_id, parent, here, lambda: start_attributes(call)
+        )
         sampled = decision is _SAMPLE
         span_id = self._provider.id_generator.generate_span_id()
         context = SpanContext(trace_id, span_id, False, _FLAGS[sampled | random], state)

@@ -80,6 +80,73 @@ def test_sampling_ratio(observed: Observed) -> None:
     assert observed.sink.metrics() != []
 
 
+def chosen(observed: Observed, match: dict[str, Any], *request: Any) -> int:
+    """Spans exported of a request where all but what matches is off."""
+    rules = {"chosen": {"match": match, "ratio": 1}}
+    observed.set(sampling__ratio=0, sampling__rules=rules)
+    observed.sink.clear()
+    observed.app.ask(*request)
+    observed.app.ask("flush")
+    return len(observed.sink.spans())
+
+
+CALL = ("call", CANARY)
+
+
+def test_sampling_rules_match_service(observed: Observed) -> None:
+    assert chosen(observed, {"service": observed.service}, *CALL) == 1
+    assert chosen(observed, {"service": "another"}, *CALL) == 0
+
+
+def test_sampling_rules_match_provider(observed: Observed) -> None:
+    assert chosen(observed, {"provider": "replicate|ollama"}, *CALL) == 1
+    assert chosen(observed, {"provider": "ollama"}, *CALL) == 0
+
+
+def test_sampling_rules_match_model(observed: Observed) -> None:
+    assert chosen(observed, {"model": "meta/*"}, *CALL) == 1
+    assert chosen(observed, {"model": "mistralai/*"}, *CALL) == 0
+
+
+def test_sampling_rules_match_session(observed: Observed) -> None:
+    assert chosen(observed, {"session": "s-1*"}, "turn", "s-17", CANARY) == 2
+    assert chosen(observed, {"session": "s-1*"}, "turn", "s-2", CANARY) == 0
+
+
+def test_sampling_rules_match_user(observed: Observed) -> None:
+    assert chosen(observed, {"user": "ann"}, "turn", "s-1", CANARY) == 2
+    assert chosen(observed, {"user": "bob"}, "turn", "s-1", CANARY) == 0
+
+
+def test_sampling_rules_match_route(observed: Observed) -> None:
+    assert chosen(observed, {"route": "/chat/*"}, "request", "/chat/{id}", CANARY) == 2
+    assert chosen(observed, {"route": "/chat/*"}, "request", "/healthz", CANARY) == 0
+
+
+def test_sampling_rules_match_attributes(observed: Observed) -> None:
+    found = {"attributes": {"gen_ai.operation.name": "ch?t"}}
+    assert chosen(observed, found, *CALL) == 1
+    assert chosen(observed, {"attributes": {"tenant": "*"}}, *CALL) == 0
+
+
+def test_sampling_rules_ratio(observed: Observed) -> None:
+    observed.set(sampling__rules={"half": {"match": {"model": "meta/*"}, "ratio": 0.5}})
+    observed.app.ask("burst", 60, CANARY)
+    observed.app.ask("flush")
+    kept = observed.sink.spans()
+    assert 10 < len(kept) < 50
+    assert {span.trace_state for span in kept} == {"ot=th:8"}
+
+
+def test_sampling_rules_order(observed: Observed) -> None:
+    all_of, none_of = {"ratio": 1, "order": 5}, {"ratio": 0, "order": 6}
+    for first, second, spans in ((all_of, none_of, 1), (none_of, {**all_of, "order": 7}, 0)):
+        observed.set(sampling__rules={"a": second, "b": first})
+        observed.sink.clear()
+        observed.call()
+        assert len(observed.sink.spans()) == spans
+
+
 def test_capture_level(observed: Observed) -> None:
     observed.set(capture__level="full")
     observed.call()

@@ -1,7 +1,7 @@
 import pytest
 
 from llm_observe.policy.matching import Subject, compile_matcher
-from llm_observe.settings.model import Matcher
+from llm_observe.settings.model import Matcher, TraceMatcher
 
 CALL = Subject(
     service="chat",
@@ -9,6 +9,7 @@ CALL = Subject(
     model="meta/llama-2-70b-chat",
     session="s-1",
     user="ann@example.org",
+    route="/chat/{id}",
     attributes={"tenant": "blue"},
 )
 
@@ -25,7 +26,7 @@ CALL = Subject(
         (Matcher(model="META/*"), False),
         (Matcher(user="ann@*", provider="replicate"), True),
         (Matcher(user="ann@*", provider="ollama"), False),
-        (Matcher(service="chat", session="s-?"), True),
+        (TraceMatcher(route="/chat/*", service="chat", session="s-?"), True),
         (Matcher(attributes={"tenant": "b*"}), True),
         (Matcher(attributes={"tenant": "green"}), False),
         (Matcher(attributes={"region": "*"}), False),

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm_observe.policy.matching import Subject
 from llm_observe.policy.sampling import (
     RANGE,
     Head,
@@ -14,7 +15,7 @@ from llm_observe.policy.sampling import (
     without_threshold,
     written_threshold,
 )
-from llm_observe.settings.model import Sampling
+from llm_observe.settings.model import Sampling, SamplingRule, TraceMatcher
 from tests.policy.seeded import seeded_ids
 
 ids = st.integers(min_value=1, max_value=(1 << 128) - 1)
@@ -36,7 +37,7 @@ def test_zero_keeps_none_and_one_keeps_all(trace_id: int) -> None:
 @pytest.mark.parametrize("ratio", [0.001, 0.01, 0.1, 0.25, 0.5, 0.9, 0.999])
 def test_the_share_kept_is_within_three_sigma_over_100_000_traces(ratio: float) -> None:
     policy = SamplingPolicy(Sampling(ratio=ratio))
-    heads = [policy.head(trace_id) for trace_id in seeded_ids(100_000)]
+    heads = [policy.head(trace_id, Subject()) for trace_id in seeded_ids(100_000)]
     kept = sum(head.keep for head in heads)
     assert abs(kept - len(heads) * ratio) <= 3 * math.sqrt(len(heads) * ratio * (1 - ratio))
 
@@ -45,7 +46,7 @@ def test_the_share_kept_is_within_three_sigma_over_100_000_traces(ratio: float) 
 def test_the_whole_can_be_estimated_from_the_thresholds_of_what_was_kept(ratio: float) -> None:
     """Each kept trace stands for ``2**56 / (2**56 - th)`` ("Adjusted count")."""
     policy = SamplingPolicy(Sampling(ratio=ratio))
-    heads = [policy.head(trace_id) for trace_id in seeded_ids(100_000)]
+    heads = [policy.head(trace_id, Subject()) for trace_id in seeded_ids(100_000)]
     estimate = sum(adjusted_count(head.trace_state) for head in heads if head.keep)
     assert abs(estimate - len(heads)) <= 3 * math.sqrt(len(heads) * (1 - ratio) / ratio)
 
@@ -75,15 +76,15 @@ def test_a_threshold_is_written_as_the_specification_shows(ratio: float, written
 def test_what_is_kept_tells_its_threshold_and_what_is_dropped_none(
     trace_id: int, ratio: float
 ) -> None:
-    head = SamplingPolicy(Sampling(ratio=ratio)).head(trace_id)
+    head = SamplingPolicy(Sampling(ratio=ratio)).head(trace_id, Subject())
     assert head.keep is keeps(trace_id, ratio)
     assert head.trace_state == (f"th:{written_threshold(threshold(ratio))}" if head.keep else "")
 
 
 def test_a_share_of_nothing_is_off() -> None:
-    assert SamplingPolicy(Sampling(ratio=0)).off
-    assert SamplingPolicy(Sampling(ratio=0)).head(RANGE - 1) == Head(False, "", off=True)
-    assert not SamplingPolicy(Sampling(ratio=1e-6)).head(1).off
+    assert SamplingPolicy(Sampling(ratio=0)).off(Subject())
+    assert SamplingPolicy(Sampling(ratio=0)).head(RANGE - 1, Subject()) == Head(False, "", off=True)
+    assert not SamplingPolicy(Sampling(ratio=1e-6)).head(1, Subject()).off
 
 
 @given(ids)
@@ -97,3 +98,24 @@ def test_randomness_is_the_end_of_the_id(trace_id: int) -> None:
 )
 def test_a_dropped_trace_keeps_all_but_its_threshold(before: str, after: str) -> None:
     assert without_threshold(before) == after
+
+
+def test_rules_give_other_shares_to_the_traces_they_match() -> None:
+    rules = {
+        "pay": SamplingRule(match=TraceMatcher(route="/pay/*"), ratio=1.0, order=1),
+        "noise": SamplingRule(match=TraceMatcher(service="batch|cron"), ratio=0.0),
+    }
+    policy = SamplingPolicy(Sampling(ratio=0.5, rules=rules))
+    assert policy.head(1, Subject(route="/pay/now", service="cron")) == Head(True, "th:0")
+    assert policy.head(RANGE - 1, Subject(service="cron")) == Head(False, "", off=True)
+    assert policy.head(RANGE - 1, Subject(service="web")) == Head(True, "th:8")
+    assert policy.off(Subject(service="cron"))
+    assert not policy.off(Subject())
+    assert (policy.asks, policy.may_be_off) == (True, True)
+
+
+def test_of_rules_with_the_same_order_the_first_by_name_decides() -> None:
+    rules = {"b": SamplingRule(ratio=0.0), "a": SamplingRule(ratio=1.0)}
+    assert SamplingPolicy(Sampling(ratio=0, rules=rules)).head(1, Subject()).keep
+    rules["b"] = SamplingRule(ratio=0.0, order=99)
+    assert not SamplingPolicy(Sampling(ratio=0, rules=rules)).head(1, Subject()).keep

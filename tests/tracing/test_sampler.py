@@ -18,7 +18,9 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from llm_observe.settings.model import Sampling
+from llm_observe.settings.model import Sampling, SamplingRule, TraceMatcher
+from llm_observe.tracing.context import context
+from llm_observe.tracing.gate import gate
 from llm_observe.tracing.sampler import LiveSampler
 
 
@@ -126,7 +128,7 @@ def test_a_child_follows_its_parent_as_opentelemetrys_parent_based_sampler_has_i
     assert found.decision is theirs.decision
     assert dict(found.attributes) == dict(theirs.attributes)
     assert found.trace_state == theirs.trace_state
-    assert ours.decide(trace_id, parent) == (found.decision, found.trace_state)
+    assert ours.decide(trace_id, parent, here, dict) == (found.decision, found.trace_state)
 
 
 @settings(deadline=None)
@@ -155,7 +157,7 @@ def test_a_trace_that_is_off_here_goes_on_without_the_threshold_it_came_with(
 ) -> None:
     state = TraceState([("vendor", "x"), ("ot", said)])
     parent = SpanContext(7, 1, True, TraceFlags(TraceFlags.SAMPLED), state)
-    decision, after = LiveSampler(Sampling(ratio=0)).decide(7, parent)
+    decision, after = LiveSampler(Sampling(ratio=0)).decide(7, parent, Context(), dict)
     assert decision is Decision.DROP
     assert after is not None
     assert (after.get("vendor"), after.get("ot")) == ("x", left)
@@ -177,3 +179,43 @@ def test_the_threshold_of_a_root_goes_with_its_trace_to_children_and_other_servi
 
 def is_kept(span: Span) -> bool:
     return span.get_span_context().trace_flags.sampled
+
+
+def test_rules_see_the_root_and_decide_for_the_whole_trace() -> None:
+    rules = {
+        "pay": SamplingRule(match=TraceMatcher(route="/pay/*"), ratio=1),
+        "vip": SamplingRule(match=TraceMatcher(user="ann"), ratio=1),
+    }
+    sampler = LiveSampler(Sampling(ratio=0, rules=rules))
+    tracer = TracerProvider(sampler=sampler, shutdown_on_exit=False).get_tracer("t")
+    with tracer.start_as_current_span("root", attributes={"http.route": "/pay/now"}) as root:
+        assert is_kept(root)
+        assert is_kept(tracer.start_span("child", attributes={"http.route": "/other"}))
+    with tracer.start_as_current_span("root", attributes={"http.route": "/other"}) as root:
+        assert not is_kept(root)
+        assert not is_kept(tracer.start_span("child", attributes={"http.route": "/pay/now"}))
+    with context(user="ann"):
+        assert is_kept(tracer.start_span("root"))
+
+
+def test_a_rule_with_the_share_zero_is_off_for_callers_elsewhere_too() -> None:
+    rules = {"health": SamplingRule(match=TraceMatcher(route="/healthz"), ratio=0)}
+    sampler = LiveSampler(Sampling(ratio=1, rules=rules))
+    tracer = TracerProvider(sampler=sampler, shutdown_on_exit=False).get_tracer("t")
+    assert not is_kept(tracer.start_span("s", remote(True), attributes={"http.route": "/healthz"}))
+    assert is_kept(tracer.start_span("s", remote(True), attributes={"http.route": "/"}))
+
+
+def test_a_fault_in_a_rule_reaches_no_one_and_the_share_of_all_others_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken() -> dict[str, str]:
+        raise ValueError("whatever")
+
+    monkeypatch.setattr(gate, "reraise", False)
+    monkeypatch.setattr(gate, "count", 0)
+    rules = {"r": SamplingRule(match=TraceMatcher(route="/x"), ratio=0)}
+    sampler = LiveSampler(Sampling(ratio=1, rules=rules))
+    found = sampler.decide(1, None, Context(), broken)
+    assert found[0] is Decision.RECORD_AND_SAMPLE
+    assert gate.count == 1
