@@ -30,7 +30,7 @@ def test_the_first_report_tells_everything(bench: Bench) -> None:
     assert seen.description.identifying["service.instance.id"] == uid_text(
         bench.runtime.standing.uid
     )
-    assert bench.effective()["sampling"] == {"ratio": 1.0}
+    assert bench.effective()["sampling"]["ratio"] == 1.0
     assert seen.config_status.state is ConfigState.UNSET
     assert seen.health.healthy
     assert set(seen.components.components) == {"settings", "instrumentors"}
@@ -43,7 +43,7 @@ def test_an_offer_is_applied_saved_and_then_acknowledged(bench: Bench) -> None:
         digest,
         ConfigState.APPLIED,
     )
-    assert bench.effective()["sampling"] == {"ratio": 0.5}
+    assert bench.effective()["sampling"]["ratio"] == 0.5
     assert bench.effective("llm-observe.sources")["sampling.ratio"] == {
         "layer": str(Layer.REMOTE),
         "since": 1000.0,
@@ -69,7 +69,7 @@ def test_a_wrong_offer_changes_nothing_and_names_each_key(bench: Bench) -> None:
         "sampling.ratio",
         "unknown",
     ]
-    assert bench.effective()["sampling"] == {"ratio": 0.5}
+    assert bench.effective()["sampling"]["ratio"] == 0.5
     assert len(bench.pipeline.applied) == 1
 
 

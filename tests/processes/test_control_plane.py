@@ -44,7 +44,7 @@ def test_a_version_is_acknowledged_by_the_master_and_by_each_worker(
     assert states == dict.fromkeys(connected(), "acknowledged")
     for uid in states:
         agent = plane.get(f"/agents/{uid}")
-        assert agent["effective"]["document"]["sampling"] == {"ratio": 0.0}
+        assert agent["effective"]["document"]["sampling"]["ratio"] == 0.0
         assert {"destination:control-plane", "instrumentors", "recording", "settings"} <= set(
             agent["health"]["components"]
         )
