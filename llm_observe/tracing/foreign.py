@@ -226,5 +226,5 @@ class ForeignRecorder:
                 span.end(call.end_ns)
 
     def _end_step(self, span: Span, said: Mapping[str, Any], error: BaseException | None) -> None:
-        with self._endings.one():
+        with self._endings.one(), gate:  # as for calls: a processor of the app's own may raise
             foreign_steps.end(span, said, error, self.settings, self.config_hash)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
@@ -144,6 +144,30 @@ def test_an_unsampled_step_says_nothing() -> None:
         with trace("x") as step:
             step.input = Watched()
     assert not seen
+
+
+def test_a_processor_that_raises_costs_the_control_plane_nothing() -> None:
+    class Broken(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            raise RuntimeError("no")
+
+    sink, before = OTLPSink(), gate.count
+    with serve_in_thread(sink) as served:
+        settings = Settings(destinations={"control-plane": Destination(endpoint=served.url)})
+        provider = TracerProvider(shutdown_on_exit=False)
+        provider.add_span_processor(Broken())
+        pipeline = ForeignPipeline(provider, Pipeline(Resource.get_empty(), settings, "abc"))
+        patch.connect(pipeline)
+        try:
+            with trace("turn"):
+                pass
+            assert pipeline.flush(60)
+        finally:
+            patch.connect(None)
+            pipeline.shutdown(10)
+        assert [span.name for span in sink.spans()] == ["turn"]
+    assert gate.count == before + 1
+    gate.count = before
 
 
 @pytest.mark.parametrize(("level", "content"), [("full", True), ("metadata", False)])
