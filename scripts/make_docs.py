@@ -25,8 +25,8 @@ _ENVIRONMENT = """\
 
 An app that calls `llm_observe.observe()` reads these when it starts. They form the *environment*
 layer: weaker than what the code says, and than what the control plane says; stronger than the
-defaults. A value that cannot be read is left out and reported by `llm-observe doctor` and by
-`observe().status()`; it never stops the app.
+defaults. A value that cannot be read is left out and reported in the log, by `llm-observe doctor`
+and by `observe().status()`; it never stops the app.
 
 ## Variables that set a key of the settings
 

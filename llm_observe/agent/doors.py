@@ -95,6 +95,12 @@ def _instrumentors() -> ForeignRecorder | None:
     return cast("ForeignRecorder", recorder) if there else None
 
 
+def wrapped_unasked() -> bool:
+    """Whether ``llm-observe run`` wrapped the client libraries, and nobody else wants it so far."""
+    waiting: Any = patch.connected()
+    return hasattr(waiting, "before") and waiting.before is None
+
+
 def read_here(now: float, **arguments: Any) -> Options:
     """`read_options` over this process's environment, as it can hold here.
 

@@ -20,6 +20,7 @@ __all__ = ["Handle", "begin", "current", "flush", "observe", "shutdown"]
 logger = logging.getLogger("llm_observe")
 
 _LOCK = threading.RLock()
+_said: set[str] = set()
 _current: tuple[Handle, dict[str, Any]] | None = None
 
 
@@ -103,7 +104,16 @@ def _options(arguments: Mapping[str, Any]) -> Options:
     wanted = arguments["settings"]
     if wanted is not None and not isinstance(wanted, Settings):
         standing.schema().validate(wanted)
-    return doors.read_here(time.time(), **arguments)
+    options = doors.read_here(time.time(), **arguments)
+    for problem in () if options.disabled else options.problems:
+        _say_once(f"{problem}; it is ignored")
+    return options
+
+
+def _say_once(sentence: str) -> None:
+    if sentence not in _said:
+        _said.add(sentence)
+        logger.warning("llm-observe: %s", sentence)
 
 
 def current() -> Handle | None:

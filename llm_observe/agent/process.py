@@ -52,9 +52,12 @@ class Handle:
     def _connect(self) -> None:
         now = self._first
         self._pipeline = doors.make_pipeline(now.resource, now.resolved.settings, now.config_hash)
+        unasked = doors.wrapped_unasked()
         patch.connect(self._pipeline)
         if self._options.instrument:
             instrument.install()
+        elif unasked:
+            instrument.uninstall()
         self._start_runtime()
         exits.open(self._end, lambda: self.flush(0.0), use_signals=self._options.signals)
 

@@ -60,6 +60,16 @@ time.sleep(60)
     assert place.services() == ["idle"]
 
 
+def test_a_variable_that_is_wrong_is_said_once(place: World) -> None:
+    place.write("shop.py", f"import llm_observe\n{CALL}\nllm_observe.observe('own')")
+    done = place.run("python", "shop.py", env={"LLM_OBSERVE_SERVER": "nonsense"})
+    assert done.stdout == "Hello you.\n"
+    assert done.stderr == (
+        "llm-observe: LLM_OBSERVE_SERVER: found 'nonsense', "
+        "expected a URL such as http://127.0.0.1:4320; it is ignored\n"
+    )
+
+
 class TestAProgramThatObservesItselfLate:
     def test_has_its_way_in_place_and_at_once(self, place: World) -> None:
         place.write("late.py", f"""{BEGUN}
@@ -103,6 +113,16 @@ print(before.service_name == after.service_name == "given", before.instance_id =
 """)  # fmt: skip
         done = place.run("--service-name", "given", "python", "late.py")
         assert (done.stdout, done.stderr) == ("True True\n", "")
+
+    def test_and_wants_no_client_wrapped_has_none_wrapped(self, place: World) -> None:
+        place.write("own.py", f"""import llm_observe
+handle = llm_observe.observe(instrument=False)
+{CALL}
+print(handle.status().instrumentors["replicate"])
+""")  # fmt: skip
+        done = place.run("python", "own.py")
+        assert (done.stdout, done.stderr) == ("Hello you.\noff\n", "")
+        assert place.services() == []
 
     def test_and_is_wrong_gets_the_error_and_nothing_changes(self, place: World) -> None:
         place.write("late.py", f"""{BEGUN}
