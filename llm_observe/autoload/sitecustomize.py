@@ -60,7 +60,7 @@ def _hand_on(told):
     me, replace = os.getpid(), os.execve
 
     def execve(path, argv, env):  # type: ignore[no-untyped-def]  # as in os
-        if os.getpid() == me:
+        if os.getpid() == me and VARIABLE not in env:  # else it is a ``run`` inside this one
             env = dict(env)
             paths = env.pop(b"PYTHONPATH", None) or env.get("PYTHONPATH")
             env["PYTHONPATH"] = HERE + os.pathsep + os.fsdecode(paths) if paths else HERE

@@ -268,6 +268,15 @@ print(json.dumps(handle.status().settings["capture"]), handle.status().link.serv
         assert place.services() == ["given"]
 
 
+def test_of_one_run_inside_another_the_inner_one_counts(place: World) -> None:
+    place.write("shop.py", CALL)
+    done = place.run(
+        "--service-name", "outer", *RUN, "--service-name", "inner", "python", "shop.py"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Hello you.\n", "")
+    assert place.services() == ["inner"]
+
+
 class TestAProgramThatCannotBeObserved:
     @pytest.mark.parametrize("flag", ["-S", "-I", "-E"])
     def test_runs_all_the_same_with_one_line(self, place: World, flag: str) -> None:
