@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_observe.cli.run_options import USAGE, make_parser, split
-from llm_observe.cli.run_plan import environment, name_of, remark
+from llm_observe.cli.run_plan import environment, name_of, remark, shut_out
 from llm_observe.errors import SettingsError
 
 FAILED, CANNOT_EXECUTE, NOT_FOUND = 1, 126, 127
@@ -79,11 +79,17 @@ def _become(argv: Sequence[str], given: Mapping[str, Any]) -> int:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_DFL)
     try:
-        os.execve(found, [*argv], environment(os.environ, given))  # noqa: S606  # the user's own program
+        os.execve(found, [*argv], _environment(Path(found), argv, given))  # noqa: S606  # the user's own program
     except FileNotFoundError:
         return _say(f"{argv[0]}: its interpreter was not found", NOT_FOUND)
     except OSError as error:
         return _say(f"{argv[0]}: cannot be executed: {error.strerror}", CANNOT_EXECUTE)
+
+
+def _environment(found: Path, argv: Sequence[str], given: Mapping[str, Any]) -> dict[str, str]:
+    if shut_out(found, argv) and not given["follow"]:
+        return dict(os.environ)  # nobody would put it back
+    return environment(os.environ, given)
 
 
 def _absent(program: str) -> int:

@@ -52,10 +52,19 @@ def remark(path: Path, argv: Sequence[str]) -> str | None:
             f"{argv[0]} is no Python program: it runs as it is, and Python programs that it "
             "starts are observed"
         )
-    hiding = next((flag for flag in flags(options) if flag in _HIDING), None)
-    if hiding is None:
+    flag = _hiding(options)
+    if flag is None:
         return None
-    return f"{python} -{hiding} {_HIDING[hiding]}: the program runs, and is not observed"
+    return f"{python} -{flag} {_HIDING[flag]}: the program runs, and is not observed"
+
+
+def shut_out(path: Path, argv: Sequence[str]) -> bool:
+    """Whether the program is a Python that would leave what starts observation to its children."""
+    return _hiding(interpreter(path, argv)[1]) is not None
+
+
+def _hiding(options: Sequence[str]) -> str | None:
+    return next((flag for flag in flags(options) if flag in _HIDING), None)
 
 
 def interpreter(path: Path, argv: Sequence[str]) -> tuple[str | None, Sequence[str]]:

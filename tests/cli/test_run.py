@@ -285,6 +285,16 @@ class TestAProgramThatCannotBeObserved:
         (line,) = done.stderr.splitlines()
         assert line.startswith(f"llm-observe: python {flag} ")
 
+    @pytest.mark.parametrize(("options", "observed"), [((), 0), (("--follow-children",), 1)])
+    def test_is_no_reason_to_observe_its_children_unasked(
+        self, place: World, options: tuple[str, ...], observed: int
+    ) -> None:
+        place.write("shop.py", CALL)
+        program = "import subprocess, sys; subprocess.run([sys.executable, 'shop.py'])"
+        done = place.run(*options, "python", "-I", "-c", program)
+        assert done.stdout == "Hello you.\n"
+        assert len(place.services()) == observed
+
     @pytest.fixture
     def bare(self, tmp_path: Path) -> Path:
         """An environment without packages."""
