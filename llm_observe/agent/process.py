@@ -161,6 +161,7 @@ class Handle:
             troubles=(now.lastgood.trouble,) if now.lastgood.trouble else (),
             destinations=delivered(found) if found else {},
             calls=found.calls if found else 0,
+            dropped=found.dropped if found else 0,
         )
 
     def flush(self, timeout_s: float = 5.0) -> bool:

@@ -57,6 +57,8 @@ class Status:
     instrumentors: Mapping[str, str]
     destinations: Mapping[str, DestinationState] = field(default_factory=dict)
     calls: int = 0
+    dropped: int = 0
+    """Spans that were dropped because a queue was full, in all."""
     provider: str = ""
     """The tracer provider that calls are recorded on, where it is not ours."""
     disabled: bool = False

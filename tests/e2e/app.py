@@ -63,6 +63,7 @@ def main() -> None:
             "text": str(found),
             "instance": found.instance_id,
             "destinations": {n: d.sent for n, d in found.destinations.items()},
+            "dropped": found.dropped,
         }
 
     verbs: dict[str, Callable[..., Any]] = {
