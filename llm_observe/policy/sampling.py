@@ -5,10 +5,13 @@ randomness, its own id's or those given in the trace state (``ot=rv:…``); a ra
 56 bits; a trace is kept if its randomness reaches the threshold. Every process decides alike, what
 a ratio keeps every larger ratio keeps too, and the threshold travels with the trace
 (``ot=th:…``), so that totals can be estimated.
+
+A session has randomness of its own, made from its id, which its traces are given.
 """
 
 from __future__ import annotations
 
+import hashlib
 from typing import NamedTuple
 
 from llm_observe.policy.matching import Subject, compile_matcher
@@ -28,6 +31,11 @@ def threshold(ratio: float) -> int:
 def randomness(trace_id: int) -> int:
     """A trace's own randomness: the last 56 bits of its id (W3C Trace Context, level 2)."""
     return trace_id & _MASK
+
+
+def session_randomness(session: str) -> int:
+    """A session's randomness, the same in every process."""
+    return int.from_bytes(hashlib.sha256(session.encode(errors="replace")).digest()[:7], "big")
 
 
 def keeps(trace_id: int, ratio: float) -> bool:
@@ -50,7 +58,8 @@ class Head(NamedTuple):
 
     keep: bool
     trace_state: str = ""
-    """The value of ``ot`` in the trace state: the threshold of a trace that is kept."""
+    """The value of ``ot`` in the trace state: the threshold of a trace that is kept, and the
+    randomness of one that was given another than its id's."""
 
     off: bool = False
     """Such traces are never kept, whatever becomes of them: their share is 0."""
@@ -69,6 +78,12 @@ class Share:
         """The decision for this randomness."""
         return self._kept if value >= self.threshold else self._dropped
 
+    def head_of_session(self, session: str) -> Head:
+        """The decision for all traces of a session."""
+        value = session_randomness(session)
+        keep, said, off = self.head(value)
+        return Head(keep, ";".join(filter(None, (said, f"rv:{value:014x}"))), off)
+
 
 class SamplingPolicy:
     """Decides at the beginning of traces. Made once per settings; pure, any thread."""
@@ -77,14 +92,18 @@ class SamplingPolicy:
         self._share = Share(sampling.ratio)
         rules = sorted(sampling.rules.items(), key=lambda item: (item[1].order, item[0]))
         self._rules = [(compile_matcher(rule.match), Share(rule.ratio)) for _, rule in rules]
-        self.asks = bool(self._rules)
+        self._by_session = sampling.by == "session"
+        self.asks = bool(self._rules) or self._by_session
         """Whether it looks at the subject at all; if not, `Subject()` will do."""
         self.may_be_off = any(share.off for share in (self._share, *(x for _, x in self._rules)))
         """Whether some traces have a share of 0."""
 
     def head(self, trace_id: int, subject: Subject) -> Head:
         """The decision for a trace that begins here."""
-        return self._of(subject).head(trace_id & _MASK)
+        share = self._of(subject)
+        if self._by_session and subject.session:
+            return share.head_of_session(subject.session)
+        return share.head(trace_id & _MASK)
 
     def off(self, subject: Subject) -> bool:
         """Whether such traces are never kept, not even where a caller elsewhere keeps them."""

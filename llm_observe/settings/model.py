@@ -125,6 +125,12 @@ class Sampling:
     rules: Annotated[Mapping[Name, SamplingRule], MaxLen(100)] = field(default_factory=dict)
     """Other shares for some traces."""
 
+    by: Literal["trace", "session"] = "trace"
+    """session: a conversation is kept or dropped whole, in every process, where the root of the trace knows its session, or baggage does (`session.id`); other traces are chosen one by one."""
+
+    per_second: Annotated[float, Gt(0), Le(1_000_000)] | None = None
+    """Of the traces chosen that begin in one process so many a second, at most; what is beyond is dropped. Not set: no bound."""
+
 
 PARTS = ("system", "input", "output", "reasoning", "tool_arguments", "tool_results", "documents")
 """Parts of a call that may have a capture level of their own."""

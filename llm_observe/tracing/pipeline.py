@@ -207,6 +207,7 @@ class Pipeline:
         without them those hold that the parent had.
         """
         self._born_ns, self._dated_back = time.time_ns(), set()
+        self._sampler.after_fork_in_child()
         if settings is not None:
             self.settings, self.config_hash = settings, config_hash
             self._privacy = self._privacy_of(settings, self._privacy)

@@ -7,6 +7,7 @@ middle of a trace never tears it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
@@ -16,6 +17,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, TraceState, get_cur
 from opentelemetry.util.types import Attributes
 
 from llm_observe.policy.matching import Subject
+from llm_observe.policy.rate import Bucket
 from llm_observe.policy.sampling import SamplingPolicy, without_threshold
 from llm_observe.settings.model import Sampling
 from llm_observe.tracing.gate import gate
@@ -41,16 +43,23 @@ class LiveSampler(Sampler):
     by its trace id, at the share of the first rule that fits it, and the threshold that it was
     kept by stands in its trace state (``ot=th:…``). One exception: a share of 0 means off, so a
     caller in another process that sampled its trace does not switch it on.
+
+    Of the roots that are kept so, `Sampling.per_second` lets through so many. As long as it refuses
+    any, those that pass say no threshold: how many they stand for is not known then.
     """
 
     def __init__(self, sampling: Sampling) -> None:
         self.service = ""
         """Name of the service, for rules."""
-        self.swap(sampling)
+        self._inside = _Inside(sampling)
 
     def swap(self, sampling: Sampling) -> None:
         """Put other settings in force; traces that have begun keep their decision."""
-        self._inside = (SamplingPolicy(sampling), sampling)
+        self._inside = _Inside(sampling, self._inside)
+
+    def after_fork_in_child(self) -> None:
+        """Another process: what it counts is its own, and no other thread holds a lock of it."""
+        self._inside = _Inside(self._inside.sampling)
 
     def decide(
         self, trace_id: int, parent: SpanContext | None, here: Context, attributes: Described
@@ -58,18 +67,18 @@ class LiveSampler(Sampler):
         """For one span.
 
         Args:
+            trace_id: Of the span.
             parent: None, or not valid, for the root of a trace.
             here: The context that it begins in.
             attributes: Gives those that it begins with; asked only where a rule wants to know.
         """
-        policy, _ = self._inside
+        inside = self._inside
         if parent is None or not parent.is_valid:
-            head = policy.head(trace_id, self._subject(policy, here, attributes))
-            return _decision(head.keep), state_of(head.trace_state)
-        off = parent.is_remote and policy.may_be_off
-        if off and policy.off(self._subject(policy, here, attributes)):
+            return self._root(inside, trace_id, here, attributes)
+        off = parent.is_remote and inside.policy.may_be_off
+        if off and inside.policy.off(self._subject(inside, here, attributes)):
             return _DROP, _dropped(parent.trace_state)
-        return _decision(parent.trace_flags.sampled), parent.trace_state
+        return _SAMPLE if parent.trace_flags.sampled else _DROP, parent.trace_state
 
     def should_sample(
         self,
@@ -89,12 +98,25 @@ class LiveSampler(Sampler):
 
     def get_description(self) -> str:
         """``Live{ParentBased{Ratio{0.5}}}``, with what is in force inside."""
-        sampling = self._inside[1]
+        sampling = self._inside.sampling
         rules = f", {len(sampling.rules)} rule(s)" if sampling.rules else ""
         return f"Live{{ParentBased{{Ratio{{{sampling.ratio}}}{rules}}}}}"
 
-    def _subject(self, policy: SamplingPolicy, here: Context, attributes: Described) -> Subject:
-        if not policy.asks:
+    def _root(
+        self, inside: _Inside, trace_id: int, here: Context, attributes: Described
+    ) -> Verdict:
+        head = inside.policy.head(trace_id, self._subject(inside, here, attributes))
+        bucket, state = inside.bucket, head.trace_state
+        if not head.keep or bucket is None:
+            return _SAMPLE if head.keep else _DROP, state_of(state)
+        now = time.monotonic()
+        taken = bucket.take(now)
+        if bucket.scarce(now):
+            state = without_threshold(state)
+        return _SAMPLE if taken else _DROP, state_of(state)
+
+    def _subject(self, inside: _Inside, here: Context, attributes: Described) -> Subject:
+        if not inside.policy.asks:
             return _ANYTHING
         try:
             return subject(self.service, here, attributes() or {})
@@ -103,8 +125,19 @@ class LiveSampler(Sampler):
             return _ANYTHING
 
 
-def _decision(sampled: bool) -> Decision:
-    return _SAMPLE if sampled else _DROP
+class _Inside:
+    """What is in force, made ready. A bound that stays as it was goes on counting."""
+
+    def __init__(self, sampling: Sampling, former: _Inside | None = None) -> None:
+        self.sampling, self.policy = sampling, SamplingPolicy(sampling)
+        same = former is not None and former.sampling.per_second == sampling.per_second
+        self.bucket: Bucket | None = (
+            former.bucket if former and same else _bucket(sampling.per_second)
+        )
+
+
+def _bucket(per_second: float | None) -> Bucket | None:
+    return None if per_second is None else Bucket(per_second)
 
 
 @lru_cache(maxsize=1024)

@@ -5,6 +5,7 @@ One control plane for all; each test has a service of its own, which sends to si
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -145,6 +146,41 @@ def test_sampling_rules_order(observed: Observed) -> None:
         observed.sink.clear()
         observed.call()
         assert len(observed.sink.spans()) == spans
+
+
+def test_sampling_by(observed: Observed) -> None:
+    observed.set(sampling__by="session", sampling__ratio=0.5)
+    for number in range(60):
+        observed.app.ask("turn", f"s-{number % 12}", CANARY)
+    observed.app.ask("flush")
+    turns = Counter(
+        text(span, "session.id") for span in observed.sink.spans() if span.name == "turn"
+    )
+    assert 0 < len(turns) < 12
+    assert set(turns.values()) == {5}
+    effective = observed.plane.agent(observed.service)["effective"]["document"]
+    assert effective["sampling"]["by"] == "session"
+
+
+def text(span: Any, key: str) -> str:
+    return next(str(a.value.string_value) for a in span.attributes if a.key == key)
+
+
+def test_sampling_per_second(observed: Observed) -> None:
+    observed.set(sampling__per_second=0.001)
+    for _ in range(5):
+        observed.call()
+    assert len(observed.sink.spans()) == 1
+    eventually(lambda: sum(map(calls, observed.sink.metrics())) == 5, "metrics count every call")
+
+
+def calls(metric: Any) -> int:
+    """Calls counted in one export of a metric."""
+    return sum(
+        point.count
+        for point in metric.histogram.data_points
+        if metric.name == "gen_ai.client.operation.duration"
+    )
 
 
 def test_capture_level(observed: Observed) -> None:

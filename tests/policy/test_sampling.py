@@ -11,6 +11,7 @@ from llm_observe.policy.sampling import (
     SamplingPolicy,
     keeps,
     randomness,
+    session_randomness,
     threshold,
     without_threshold,
     written_threshold,
@@ -119,3 +120,32 @@ def test_of_rules_with_the_same_order_the_first_by_name_decides() -> None:
     assert SamplingPolicy(Sampling(ratio=0, rules=rules)).head(1, Subject()).keep
     rules["b"] = SamplingRule(ratio=0.0, order=99)
     assert not SamplingPolicy(Sampling(ratio=0, rules=rules)).head(1, Subject()).keep
+
+
+@given(st.text(min_size=1, max_size=20), ids, ids)
+def test_a_session_is_kept_or_dropped_whole(session: str, one: int, other: int) -> None:
+    policy = SamplingPolicy(Sampling(ratio=0.5, by="session"))
+    first, second = (policy.head(trace, Subject(session=session)) for trace in (one, other))
+    assert first == second
+    assert first.keep is (session_randomness(session) >= RANGE // 2)
+    assert first.trace_state.endswith(f"rv:{session_randomness(session):014x}")
+    assert first.trace_state.startswith("th:8;") is first.keep
+
+
+def test_without_a_session_a_trace_is_chosen_by_its_id() -> None:
+    policy = SamplingPolicy(Sampling(ratio=0.5, by="session"))
+    assert policy.head(RANGE - 1, Subject()) == Head(True, "th:8")
+    assert policy.head(1, Subject()) == Head(False)
+
+
+def test_the_share_of_sessions_is_within_three_sigma() -> None:
+    policy = SamplingPolicy(Sampling(ratio=0.2, by="session"))
+    kept = sum(policy.head(1, Subject(session=f"s-{number}")).keep for number in range(20_000))
+    assert abs(kept - 4000) <= 3 * math.sqrt(20_000 * 0.2 * 0.8)
+
+
+def test_a_session_is_judged_by_the_share_of_its_rule() -> None:
+    rules = {"vip": SamplingRule(match=TraceMatcher(session="vip-*"), ratio=1.0)}
+    policy = SamplingPolicy(Sampling(ratio=0, by="session", rules=rules))
+    assert policy.head(1, Subject(session="vip-1")).trace_state.startswith("th:0;rv:")
+    assert policy.head(1, Subject(session="s-1")).off

@@ -16,7 +16,7 @@ def test_without_any_layer_the_defaults_hold() -> None:
     resolved = resolve()
     assert resolved.settings == Settings()
     assert resolved.document == {
-        "sampling": {"ratio": 1.0, "rules": {}},
+        "sampling": {"ratio": 1.0, "rules": {}, "by": "trace"},
         "capture": {"level": "metadata", "rules": {}, "max_chars": 0},
         "destinations": {},
         "redaction": {"detectors": {}, "patterns": {}, "allow": [], "hash_key": ""},

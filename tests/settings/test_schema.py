@@ -23,7 +23,7 @@ def test_every_wrong_key_gets_its_own_line() -> None:
     )
     assert found == {
         "sampling.ratio": "1.5 / a number of at most 1",
-        "sampling.rate": "an unknown key / one of ratio, rules",
+        "sampling.rate": "an unknown key / one of by, per_second, ratio, rules",
         "capture.level": "\"loud\" / one of 'off', 'metadata', 'redacted' or 'full'",
         "destinations.a.timeout_s": "0 / a number above 0",
         "destinations.a.protocol": "\"udp\" / one of 'http/protobuf' or 'grpc'",

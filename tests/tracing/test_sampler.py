@@ -5,6 +5,8 @@ from functools import partial
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from openinference.instrumentation import using_session
+from opentelemetry import baggage
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import Decision, ParentBased, TraceIdRatioBased
@@ -18,6 +20,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from llm_observe.policy.sampling import session_randomness
 from llm_observe.settings.model import Sampling, SamplingRule, TraceMatcher
 from llm_observe.tracing.context import context
 from llm_observe.tracing.gate import gate
@@ -219,3 +222,82 @@ def test_a_fault_in_a_rule_reaches_no_one_and_the_share_of_all_others_holds(
     found = sampler.decide(1, None, Context(), broken)
     assert found[0] is Decision.RECORD_AND_SAMPLE
     assert gate.count == 1
+
+
+def test_two_processes_keep_the_same_sessions_whole() -> None:
+    """Each with a sampler of its own; the other knows the session from baggage alone."""
+    sampling = Sampling(ratio=0.5, by="session")
+    here, there = (
+        TracerProvider(sampler=LiveSampler(sampling), shutdown_on_exit=False).get_tracer("t")
+        for _ in range(2)
+    )
+    kept = 0
+    for number in range(100):
+        with context(session=f"s-{number}"):
+            own = {is_kept(here.start_span("turn")) for _ in range(5)}
+        carried = baggage.set_baggage("session.id", f"s-{number}", Context())
+        other = {is_kept(there.start_span("turn", carried)) for _ in range(5)}
+        assert own == other
+        assert len(own) == 1
+        kept += own.pop()
+    assert 30 < kept < 70
+
+
+def test_a_session_gives_its_traces_its_randomness_which_goes_on_with_them() -> None:
+    sampler = LiveSampler(Sampling(ratio=1, by="session"))
+    tracer = TracerProvider(sampler=sampler, shutdown_on_exit=False).get_tracer("t")
+    with using_session("s-1"):
+        states = {tracer.start_span("s").get_span_context().trace_state.get("ot") for _ in "ab"}
+    assert states == {f"th:0;rv:{session_randomness('s-1'):014x}"}
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("llm_observe.tracing.sampler.time", clock)
+    return clock
+
+
+def test_so_many_traces_a_second_begin_here_and_no_trace_is_torn(clock: Clock) -> None:
+    sampler = LiveSampler(Sampling(per_second=3))
+    tracer = TracerProvider(sampler=sampler, shutdown_on_exit=False).get_tracer("t")
+    roots = [tracer.start_span("root") for _ in range(10)]
+    assert [is_kept(root) for root in roots] == [True] * 3 + [False] * 7
+    children = [tracer.start_span("child", set_span_in_context(root)) for root in roots * 5]
+    assert [is_kept(child) for child in children] == [is_kept(root) for root in roots] * 5
+    assert is_kept(tracer.start_span("s", remote(True)))
+    clock.now += 1
+    assert sum(is_kept(tracer.start_span("root")) for _ in range(10)) == 3
+
+
+def test_a_bound_that_stays_goes_on_counting_through_other_changes(clock: Clock) -> None:
+    sampler = LiveSampler(Sampling(per_second=1))
+    assert sampled(TracerProvider(sampler=sampler, shutdown_on_exit=False), 5) == 1
+    sampler.swap(Sampling(per_second=1, ratio=0.999))
+    assert sampled(TracerProvider(sampler=sampler, shutdown_on_exit=False), 5) == 0
+    sampler.after_fork_in_child()
+    assert sampled(TracerProvider(sampler=sampler, shutdown_on_exit=False), 5) >= 1
+    sampler.swap(Sampling())
+    assert sampled(TracerProvider(sampler=sampler, shutdown_on_exit=False), 5) == 5
+
+
+def test_while_the_bound_refuses_traces_those_that_pass_claim_no_share(clock: Clock) -> None:
+    sampler = LiveSampler(Sampling(per_second=2))
+
+    def said() -> str | None:
+        state = sampler.decide(1, None, Context(), dict)[1]
+        return None if state is None else state.get("ot")
+
+    assert [said(), said(), said()] == ["th:0", "th:0", None]
+    clock.now += 0.9
+    assert said() is None
+    clock.now += 5
+    assert said() == "th:0"
