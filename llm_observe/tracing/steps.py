@@ -60,7 +60,11 @@ class Step(Block, Recording):
         self, name: str, kind: str, *, capture_input: bool = True, capture_output: bool = True
     ) -> None:
         super().__init__()
-        self.name, self.kind = str(name)[:_LONGEST_NAME], kinds.known(kind)
+        self.name, self.kind = "", "chain"
+        with gate:  # whatever they are, their text may be code of the app
+            self.name = str(name)[:_LONGEST_NAME]
+        with gate:
+            self.kind = kinds.known(kind)
         self._capture_input, self._capture_output = capture_input, capture_output
         self._last: Handle | None = None
 

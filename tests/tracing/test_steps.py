@@ -440,6 +440,17 @@ def test_a_name_of_any_kind_is_a_name(recorder: KeepingRecorder, name: Any, said
     assert [span.name for span in recorder.spans] == [said]
 
 
+def test_a_name_and_a_kind_that_fail_to_say_what_they_are_never_disturb_the_app(
+    recorder: KeepingRecorder,
+) -> None:
+    gate.reraise, before = False, gate.count
+    with trace(Mute(), kind=Mute()):  # type: ignore[call-overload]  # on purpose
+        pass
+    assert only(recorder)["openinference.span.kind"] == "CHAIN"
+    assert gate.count == before + 2
+    gate.count = before
+
+
 def test_where_there_is_no_step_writing_goes_nowhere() -> None:
     step = current_step()
     step.output = 1
