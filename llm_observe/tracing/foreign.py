@@ -140,6 +140,7 @@ class ForeignRecorder:
         """Start the span of a step or a score (`stepping.StepRecorder`)."""
         if self._over:
             return INVALID_SPAN
+        self._begin()
         there = allowed(context, privacy_of(self.settings).strictest)
         return foreign_steps.start(
             self.tracer_provider, self.settings, name, there, attributes, links
@@ -150,10 +151,10 @@ class ForeignRecorder:
 
         A step that was dropped may be found by the garbage collector: it is ended by the worker.
         """
-        end = partial(self._end_step, span, said, error)
         if self._over or error is None or isinstance(error, Exception):
-            end()
+            self._end_step(span, said, error)
         else:
+            end = partial(self._end_step, span, said, error, time.time_ns())
             self._intake.put(Entry(end))  # type: ignore[arg-type]  # `Ender` calls it
 
     # -- on other threads ---------------------------------------------------------------------
@@ -225,6 +226,12 @@ class ForeignRecorder:
             with gate:  # a processor of the app's own may raise, and the call counts all the same
                 span.end(call.end_ns)
 
-    def _end_step(self, span: Span, said: Mapping[str, Any], error: BaseException | None) -> None:
+    def _end_step(
+        self,
+        span: Span,
+        said: Mapping[str, Any],
+        error: BaseException | None,
+        end_ns: int | None = None,
+    ) -> None:
         with self._endings.one(), gate:  # as for calls: a processor of the app's own may raise
-            foreign_steps.end(span, said, error, self.settings, self.config_hash)
+            foreign_steps.end(span, said, error, self.settings, self.config_hash, end_ns)

@@ -46,14 +46,19 @@ def start(
 
 
 def end(
-    span: Span, said: Attributes, error: BaseException | None, settings: Settings, config_hash: str
+    span: Span,
+    said: Attributes,
+    error: BaseException | None,
+    settings: Settings,
+    config_hash: str,
+    end_ns: int | None = None,
 ) -> None:
-    """Put what was said onto the span as far as the level allows, and end it."""
+    """Put what was said onto the span as far as the level allows, and end it; now, if not given."""
     try:
         if span.is_recording():
             _write(span, said, error, settings, config_hash)
     finally:
-        span.end()
+        span.end(end_ns)
 
 
 def copy(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -25,6 +26,7 @@ from llm_observe.tracing.foreign_pipeline import ForeignPipeline
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.pipeline import Pipeline
 from llm_observe.tracing.steps import trace
+from tests.cli.plane import until
 
 CANARY = "CANARY-1"
 
@@ -129,6 +131,23 @@ def test_after_its_end_the_recorder_records_no_step() -> None:
         with trace("x") as step:
             assert step.reference == ""
     assert here.spans == ()
+
+
+def test_a_step_that_was_broken_off_ends_without_any_call_and_when_it_was_over() -> None:
+    @trace("turn")
+    def turn() -> Generator[int]:
+        yield 1
+
+    with place("full") as here:
+        items = turn()
+        next(items)
+        items.close()
+        over_ns = time.time_ns()
+        until(lambda: here.spans)
+        (span,) = here.spans
+    assert span.end_time is not None
+    assert span.end_time <= over_ns
+    assert (span.attributes or {})["llm_observe.aborted"] is True
 
 
 def test_an_unsampled_step_says_nothing() -> None:
