@@ -33,6 +33,8 @@ from llm_observe.tracing.streams import (
 class Awaited(Stepped):
     """A coroutine: begins its call at its first step, and ends with it or hands it on."""
 
+    __iter__: Any = None  # else the proxy would pass for an iterable
+
     def __init__(self, wrapped: Any, start: Callable[[], Ending | None]) -> None:
         super().__init__(wrapped, None, start)
         self._self_thrown: type | None = None
@@ -98,6 +100,8 @@ class Resumption:
 
 class AsyncStream(Stepped):
     """An asynchronous iterator."""
+
+    __iter__: Any = None  # else the proxy would pass for an iterable
 
     def __init__(
         self, wrapped: Any, call: Listener | None, start: Callable[[], Listener | None] | None

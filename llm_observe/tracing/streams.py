@@ -191,6 +191,35 @@ def broken(call: Ending, error: BaseException, thrown: type | None) -> None:
         call.fail(error)
 
 
+class _Lacking(AttributeError, TypeError):
+    """What the wrapped object lacks: an attribute to who asks for one, a protocol to an operator."""
+
+
+class _Own:
+    """A special method that is there only where the wrapped object has it.
+
+    `wrapt.ObjectProxy` has all of them, and who asks for one beforehand (``itertools.tee`` for
+    ``__copy__``, a pool's ``map`` for ``__len__``) would use it, and fail.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, proxy: Any, owner: type) -> Any:
+        kind = "type" if proxy is None else type(proxy.__wrapped__).__name__
+        if proxy is None or not hasattr(proxy.__wrapped__, self._name):
+            raise _Lacking(f"{kind!r} object has no {self._name}")
+        return getattr(proxy.__wrapped__, self._name)
+
+
+_UNLIKELY = """
+    __copy__ __deepcopy__ __reduce__ __reduce_ex__ __len__ __getitem__ __reversed__ __enter__ __exit__
+    __aenter__ __aexit__
+"""
+for _name in _UNLIKELY.split():
+    setattr(Stepped, _name, _Own(_name))
+
+
 class ClosingStream(Stream):
     """An iterator that can be closed."""
 

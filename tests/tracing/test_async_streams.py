@@ -7,7 +7,7 @@ import contextlib
 import gc
 import logging
 import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -49,6 +49,17 @@ def current() -> int:
 async def turn() -> int:
     await asyncio.sleep(0)
     return current()
+
+
+async def test_what_is_asynchronous_passes_for_no_iterable(recorder: KeepingRecorder) -> None:
+    async def ask() -> AsyncIterator[str]:
+        yield "a"
+
+    stream = wrapped(ask, "async_lazy")()
+    assert not isinstance(stream, Iterable)
+    with pytest.raises(TypeError):
+        iter(stream)
+    assert [item async for item in stream] == ["a"]
 
 
 async def test_an_iterator_that_is_no_generator_keeps_its_surface(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import itertools
+import pickle
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -36,6 +39,40 @@ def test_an_iterator_keeps_its_surface_and_gains_no_method(recorder: KeepingReco
     assert not hasattr(stream, "send")
     assert list(stream) == [1, 0]
     assert recorder.call.chunks == ["1", "0"]
+
+
+def test_what_a_generator_lacks_its_stream_lacks(recorder: KeepingRecorder) -> None:
+    def ask() -> Iterator[str]:
+        yield from "ab"
+
+    first, second = itertools.tee(wrapped(ask, "lazy")())
+    assert (list(first), list(second)) == (["a", "b"], ["a", "b"])
+    assert recorder.call.chunks == ["a", "b"]
+    stream = wrapped(ask, "lazy")()
+    for name in ("__len__", "__enter__", "__getitem__", "__copy__", "__reversed__"):
+        assert not hasattr(stream, name)
+    for use in (len, reversed, copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError):
+            use(stream)
+    with pytest.raises(TypeError), stream:
+        raise AssertionError("entered")
+
+
+def test_what_an_iterator_has_its_stream_has(recorder: KeepingRecorder) -> None:
+    class Sized(Counting):
+        def __len__(self) -> int:
+            return self.left
+
+        def __enter__(self) -> Sized:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.left = 0
+
+    stream = wrapped(lambda: Sized(3))()
+    with stream:
+        assert (len(stream), copy.copy(stream).left) == (3, 3)
+    assert list(stream) == []
 
 
 def test_close_returns_what_it_returned(recorder: KeepingRecorder) -> None:
