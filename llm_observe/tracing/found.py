@@ -44,23 +44,38 @@ MADE: dict[str, Callable[[Found], Any]] = {
 """Fields that are not kept on the call, but come of several."""
 
 
-def _same(value: Any) -> Any:
-    return value
+def _texts(value: Any) -> list[str] | None:
+    """A list; Replicate's models take it as one text with commas, often an empty one."""
+    found = value.split(",") if isinstance(value, str) else value
+    texts = [str(x) for x in found if x] if isinstance(found, list | tuple) else []
+    return texts or None
 
 
-def _texts(value: Any) -> Any:
-    return value.split(",") if isinstance(value, str) else value
+def _whole_text(value: Any) -> list[str] | None:
+    return _texts([value] if isinstance(value, str) else value)
 
 
-def _double(value: Any) -> Any:
-    return float(value) if isinstance(value, int) else value
+def _double(value: Any) -> float | None:
+    return float(value) if _is_number(value) else None
 
 
-# What the conventions want a parameter to be, where clients give something else.
+def _integer(value: Any) -> int | None:
+    return int(value) if _is_number(value) and value == value // 1 else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+# The conventions give each of these one type, or a back end could not compare two calls. Clients
+# take 1 for 1.0, and other things that no such attribute can be made of.
 _SHAPES: dict[str, Callable[[Any], Any]] = {
-    "stop": lambda value: [value] if isinstance(value, str) else value,
+    "stop": _whole_text,
     "stop_sequences": _texts,
-    "top_k": _double,
+    "max_tokens": _integer,
+    "max_new_tokens": _integer,
+    "max_length": _integer,
+    "seed": _integer,
 }
 
 
@@ -69,11 +84,12 @@ def _parameters(found: Found, keep: Filter) -> Attributes:
     kept = keep(Kind.LABEL, found.call.parameters)
     if not kept:
         return {}
-    single = {
-        PARAMETERS[name]: _SHAPES.get(name, _same)(value)
-        for name, value in kept.items()
-        if name in PARAMETERS and value is not None
-    }
+    single: Attributes = {}
+    for name, key in PARAMETERS.items():
+        shaped: Callable[[Any], Any] = _SHAPES.get(name, _double)
+        value = shaped(kept[name]) if name in kept else None
+        if value is not None:
+            single.setdefault(key, value)
     return {"llm.invocation_parameters": json_text(kept), **single}
 
 

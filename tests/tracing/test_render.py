@@ -108,6 +108,27 @@ def test_metadata_adds_roles_counts_parameters_and_session() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({"temperature": 1, "top_p": 1, "presence_penalty": 0}, (1.0, 1.0, 0.0)),
+        ({"max_new_tokens": 64.0, "seed": 3, "top_k": 5}, (64, 3, 5.0)),
+        ({"temperature": True, "max_tokens": 0.5, "seed": float("inf"), "top_p": None}, ()),
+        ({"stop_sequences": "", "stop": []}, ()),
+        ({"stop": "a,b"}, (["a,b"],)),
+        ({"stop": ["a", "b"]}, (["a", "b"],)),
+        ({"max_length": 9, "max_new_tokens": 5}, (5,)),
+    ],
+)
+def test_each_parameter_has_the_type_that_the_conventions_give_it(
+    given: dict[str, Any], wanted: tuple[Any, ...]
+) -> None:
+    attributes = render(call(parameters=given), FULL).attributes
+    found = {key: value for key, value in attributes.items() if key.startswith("gen_ai.request.")}
+    del found["gen_ai.request.model"], found["gen_ai.request.stream"]
+    assert sorted(map(repr, found.values())) == sorted(map(repr, wanted))
+
+
 @pytest.mark.parametrize("level", [OFF, METADATA])
 @pytest.mark.parametrize("operation", ["chat", "text_completion", "generate_content"])
 def test_no_content_leaves_below_redacted(level: CaptureLevel, operation: str) -> None:
