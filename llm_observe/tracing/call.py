@@ -52,6 +52,8 @@ class Call(Sparse):
     server_port: int | None = None
     streaming: bool = False
     """The answer arrives in pieces while it is generated."""
+    polled: bool = False
+    """Its pieces were asked for from time to time, so they came in heaps."""
 
     parameters: dict[str, Any] = field(default_factory=dict)
     """Settings of the request, copied; no prompt text."""
@@ -166,8 +168,10 @@ class Call(Sparse):
 
     @property
     def generation_s(self) -> float | None:
-        """Seconds of generating: first to last piece, else what the server says of the model."""
-        if self.streaming and len(self.chunk_ns) > 1:
+        """Seconds in which the output tokens came: from the first piece to the last, if they came
+        one by one and are all that is counted; else what the server says of the model."""
+        all_here = self.tokens_estimated or not (self.aborted or self.error_type)
+        if self.streaming and all_here and not self.polled and len(self.chunk_ns) > 1:
             return (self.chunk_ns[-1] - self.chunk_ns[0]) / 1e9
         return self.predict_s
 

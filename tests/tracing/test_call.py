@@ -35,6 +35,16 @@ def test_speed_is_tokens_over_generating() -> None:
     assert call.tokens_per_second is None
 
 
+def test_of_a_stream_that_was_cut_the_speed_is_the_servers() -> None:
+    seen = {"streaming": True, "chunk_ns": [0, 1_000_000_000], "output_tokens": 100}
+    for cut in ({"aborted": True}, {"error_type": "ReadError"}, {"polled": True}):
+        call = Call(provider="p", predict_s=20.0, **seen, **cut)
+        assert call.tokens_per_second == 5.0
+        assert Call(provider="p", **seen, **cut).tokens_per_second is None
+    counted = Call(provider="p", tokens_estimated=True, aborted=True, **seen)
+    assert counted.tokens_per_second == 100.0
+
+
 def test_a_total_needs_both() -> None:
     assert Call(provider="p", input_tokens=1).total_tokens is None
     assert Call(provider="p", input_tokens=1, output_tokens=0).total_tokens == 1

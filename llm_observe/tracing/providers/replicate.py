@@ -223,6 +223,7 @@ def _settle(call: Call, handle: Handle) -> None:
     """Read what was asked and what came back."""
     call.input, call.parameters, call.extra_input = inputs(handle.given)
     call.output = output_messages(handle.output)
+    call.polled = call.streaming and not handle.sent_events
     if handle.sent_events:
         stream_done(call, handle)
     if handle.seen:

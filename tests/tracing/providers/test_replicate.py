@@ -158,6 +158,7 @@ def test_a_polling_iterator_is_a_stream(recorder: KeepingRecorder) -> None:
     assert call.streaming
     assert (call.output_tokens, call.tokens_estimated) == (5, False)
     assert call.time_to_first_chunk_s is not None
+    assert call.tokens_per_second == 10.0  # pieces that come in heaps do not tell
 
 
 def test_a_polling_iterator_that_fails_is_recorded(recorder: KeepingRecorder) -> None:
