@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span, TracerProvider
 
 from llm_observe.agent import doors, handle
@@ -85,10 +86,10 @@ class Beginning:
         real = self._begun()
         return real.tracer_provider if real else trace.get_tracer_provider()
 
-    def start(self, call: Call) -> Span:
+    def start(self, call: Call, context: Context | None = None) -> Span:
         """The program makes its first call."""
         real = self._begun()
-        return real.start(call) if real else INVALID_SPAN
+        return real.start(call, context) if real else INVALID_SPAN
 
     def finish(self, span: Span, call: Call) -> None:
         """A call that was started here is over."""

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from openinference.instrumentation import suppress_tracing
+from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -68,10 +69,11 @@ class CapturedSpans:
         self._ended.clear()
         self._exporter.clear()
 
-    def start(self, call: Call) -> Span:
+    def start(self, call: Call, context: Context | None = None) -> Span:
         """Begin a call's span (`llm_observe.tracing.patch.Recorder`)."""
         return self._tracer.start_span(
             call.name,
+            context,
             kind=SpanKind.CLIENT,
             start_time=call.start_ns,
             attributes=start_attributes(call),

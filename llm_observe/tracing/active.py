@@ -6,17 +6,18 @@ from collections.abc import Callable, Hashable
 from traceback import TracebackException
 from typing import Any, Protocol
 
-from opentelemetry.context import Context, create_key, get_current, set_value
-from opentelemetry.trace import SpanContext, set_span_in_context
+from opentelemetry.context import Context, create_key, set_value
+from opentelemetry.trace import Span, SpanContext
 
 from llm_observe.conventions import CONTEXT_ATTRIBUTES, CONTEXT_FIELDS
 from llm_observe.tracing import inflight
 from llm_observe.tracing.async_streams import async_proxy
 from llm_observe.tracing.call import Call
+from llm_observe.tracing.contexts import with_span
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.providers.base import Provider, Request
 from llm_observe.tracing.recorder import Recorder, connected
-from llm_observe.tracing.streams import proxy, within
+from llm_observe.tracing.streams import proxy
 
 ACTIVE_KEY = create_key("llm-observe-call")
 """Where the context holds the call whose library code runs."""
@@ -55,13 +56,11 @@ class Active:
         self.anchors: dict[int, Any] = {}
         self._touched_ns: int | None = None
         _fill(call, base)
-        here = get_current() is base
-        span = recorder.start(call) if here else within(base, recorder.start, call)
-        self._span = span
+        self._span = span = recorder.start(call, base)
         self._nameless = not call.request_model  # the server knows the model by its version
         there = span.get_span_context().is_valid  # an invalid span would hide the caller's
-        inside = set_span_in_context(span, base) if there else base
-        self.context, self._outside = set_value(ACTIVE_KEY, self, inside), base
+        self.context = (with_span if there else _without)(base, span, ACTIVE_KEY, self)
+        self._outside = base
         inflight.began(self)
         if there and STEP_KEY in base:
             with gate:
@@ -215,6 +214,10 @@ def _without_frames(error: BaseException) -> TracebackException:
     return TracebackException(
         type(error), error, error.__traceback__, lookup_lines=False, compact=True
     )
+
+
+def _without(context: Context, span: Span, key: str, value: object) -> Context:
+    return set_value(key, value, context)
 
 
 def _fill(call: Call, context: Context) -> None:

@@ -17,11 +17,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import Context
 
 from llm_observe.tracing import inflight
 from llm_observe.tracing.active import ACTIVE_KEY, Active, begin
 from llm_observe.tracing.async_streams import Awaited, async_proxy
+from llm_observe.tracing.contexts import current
 from llm_observe.tracing.endings import Following, Inside, Opening
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.providers.base import Kind, Provider, Target
@@ -67,7 +68,7 @@ class Patch:
 
     def begins(self, instance: Any, args: Args, kwargs: Kwargs) -> Start | None:
         """A call of its own, unless one surface of the library is built on this one."""
-        context = get_current()
+        context = current()
         if connected() is None or suppressed(context) or self._around(context) is not None:
             return None
         start = _stream if self._target.kind in ("lazy", "async_lazy") else begin
@@ -75,7 +76,7 @@ class Patch:
 
     def opens(self, instance: Any, args: Args, kwargs: Kwargs) -> Start | None:
         """A call that the app goes on with, or a part of the call around it."""
-        context = get_current()
+        context = current()
         if connected() is None or suppressed(context):
             return None
         around = self._around(context)
@@ -85,7 +86,7 @@ class Patch:
 
     def follows(self, instance: Any, args: Args, kwargs: Kwargs) -> Start | None:
         """A step of an opened call, or of the call around it."""
-        context = get_current()
+        context = current()
         around = self._around(context)
         if around is not None:
             return partial(Inside, around)
@@ -107,7 +108,7 @@ class Patch:
         return call
 
     def _followed(self, instance: Any, args: Args, kwargs: Kwargs) -> Active | None:
-        if not inflight.any_open() or self._around(get_current()) is not None:
+        if not inflight.any_open() or self._around(current()) is not None:
             return None  # one step is made of others
         subject = self._target.subject
         if subject is None:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Mapping
 
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context, get_current
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace import Span as SDKSpan
@@ -25,6 +25,7 @@ from llm_observe.settings.model import Settings
 from llm_observe.tracing import inflight
 from llm_observe.tracing.applying import Applied, stuck, tightened, untried
 from llm_observe.tracing.call import Call
+from llm_observe.tracing.contexts import current
 from llm_observe.tracing.export import late
 from llm_observe.tracing.export.bounds import Bounds, read_bounds
 from llm_observe.tracing.export.delivery import Delivery
@@ -87,7 +88,7 @@ class Pipeline:
 
         The span holds only what a sampler may want to know; no content is ever put on it.
         """
-        here = get_current() if context is None else context
+        here = current() if context is None else context
         if self._ended or here.get(_SUPPRESS_INSTRUMENTATION_KEY):
             return INVALID_SPAN
         self._intake.start()

@@ -22,8 +22,8 @@ class Recorder(Protocol):
     def tracer_provider(self) -> TracerProvider:
         """Where further spans of ours are made."""
 
-    def start(self, call: Call) -> Span:
-        """Start the span, child of the current context, at ``call.start_ns``."""
+    def start(self, call: Call, context: Context | None = None) -> Span:
+        """Start the span, child of the context, at ``call.start_ns``. None: of the current one."""
 
     def finish(self, span: Span, call: Call) -> None:
         """End the span at ``call.end_ns`` and take the call over."""

@@ -74,6 +74,8 @@ class LiveSampler(Sampler):
         """
         inside = self._inside
         if parent is None or not parent.is_valid:
+            if inside.always is not None:
+                return inside.always
             return self._root(inside, trace_id, here, attributes)
         off = parent.is_remote and inside.policy.may_be_off
         if off and inside.policy.off(self._subject(inside, here, attributes)):
@@ -134,6 +136,10 @@ class _Inside:
         self.bucket: Bucket | None = (
             former.bucket if former and same else _bucket(sampling.per_second)
         )
+        self.always: Verdict | None = None
+        """Of every root, where nothing tells them apart."""
+        if sampling.ratio == 1 and self.bucket is None and not self.policy.asks:
+            self.always = _SAMPLE, state_of(self.policy.head(0, _ANYTHING).trace_state)
 
 
 def _bucket(per_second: float | None) -> Bucket | None:

@@ -23,6 +23,7 @@ from opentelemetry.trace import (
 )
 
 from llm_observe.tracing.call import Call, start_attributes
+from llm_observe.tracing.contexts import has_span
 from llm_observe.tracing.sampler import LiveSampler
 from llm_observe.tracing.span import CallSpan, Origin
 
@@ -87,10 +88,11 @@ class Starter:
         """A span for this call, child of the context's span."""
         if self._disabled or self._provider.shared:
             return self._by_the_sdk(call, here)
-        parent = get_current_span(here).get_span_context()
-        if parent.is_valid:
-            random = parent.trace_flags & _RANDOM
-            return self._light(call, here, parent.trace_id, random, parent)
+        if has_span(here):
+            parent = get_current_span(here).get_span_context()
+            if parent.is_valid:
+                random = parent.trace_flags & _RANDOM
+                return self._light(call, here, parent.trace_id, random, parent)
         ids = self._provider.id_generator
         if ids is not self._ids:
             self._ids, self._random = ids, _randomness(ids)

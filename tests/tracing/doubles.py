@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -33,10 +34,10 @@ class KeepingRecorder:
         self.started = 0
         self.calls: list[Call] = []
 
-    def start(self, call: Call) -> Span:
+    def start(self, call: Call, context: Context | None = None) -> Span:
         self.started += 1
         tracer = self.tracer_provider.get_tracer("test")
-        return tracer.start_span(call.name, start_time=call.start_ns)
+        return tracer.start_span(call.name, context, start_time=call.start_ns)
 
     def finish(self, span: Span, call: Call) -> None:
         span.end(call.end_ns)

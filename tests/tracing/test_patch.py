@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace as otel
+from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span
 
 from llm_observe.tracing import patch
@@ -159,7 +160,7 @@ def test_a_providers_fault_costs_a_step_and_never_the_call(
 
 def test_an_invalid_span_does_not_hide_the_callers() -> None:
     class Silent(KeepingRecorder):
-        def start(self, call: Call) -> Span:
+        def start(self, call: Call, context: Context | None = None) -> Span:
             return INVALID_SPAN
 
         def finish(self, span: Span, call: Call) -> None:

@@ -47,9 +47,12 @@ Kwargs = Mapping[str, Any]
 
 def _run(sent_events: bool, instance: Any, args: Args, kwargs: Kwargs) -> Call:
     """``run(client, ref, input=None, **params)``, and ``stream`` alike."""
-    client = _argument(args, kwargs, 0, "client")
-    given = _argument(args, kwargs, 2, "input")
-    return _call(client, *model_of(_argument(args, kwargs, 1, "ref")), given, sent_events)
+    try:
+        client, ref, given, *_ = args
+    except ValueError:  # some by name
+        client, ref = _argument(args, kwargs, 0, "client"), _argument(args, kwargs, 1, "ref")
+        given = _argument(args, kwargs, 2, "input")
+    return _call(client, *model_of(ref), given, sent_events)
 
 
 def _create(instance: Any, args: Args, kwargs: Kwargs) -> Call:

@@ -172,10 +172,10 @@ class Faulty(KeepingRecorder):
         super().__init__()
         self.where = where
 
-    def start(self, call: Any) -> Any:
+    def start(self, call: Any, context: Any = None) -> Any:
         if self.where == "start":
             raise RuntimeError("our own fault")
-        return super().start(call)
+        return super().start(call, context)
 
     def finish(self, span: Any, call: Any) -> None:
         raise RuntimeError("our own fault")
