@@ -12,7 +12,7 @@ from opentelemetry.trace import Span, SpanContext
 from llm_observe.conventions import CONTEXT_ATTRIBUTES, CONTEXT_FIELDS
 from llm_observe.tracing import inflight
 from llm_observe.tracing.async_streams import async_proxy
-from llm_observe.tracing.call import Call
+from llm_observe.tracing.call import Call, class_name
 from llm_observe.tracing.contexts import with_span
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.providers.base import Provider, Request
@@ -139,6 +139,7 @@ class Active:
         """What the library raised last; None: it has recovered."""
         with gate:
             self.call.error_type = "" if error is None else type(error).__qualname__
+            self.call.error_class = "" if error is None else class_name(type(error))
             self.call.error_message = "" if error is None else str(error)
             self.call.error = None if error is None else _without_frames(error)
 

@@ -90,6 +90,9 @@ class Call(Sparse):
     finish_reason: str = ""
     response_id: str = ""
     error_type: str = ""
+    """Name of the exception's class, or what the server calls the failure."""
+    error_class: str = ""
+    """The same with its module, where there was an exception."""
     error_message: str = ""
     error: TracebackException | None = None
     """The exception without its frames' objects; formatted on the worker."""
@@ -196,6 +199,12 @@ class Call(Sparse):
         other = (self.error_message, self.metadata, self.logs)
         text = sum(map(len, (*texts, *extra, *self.chunks, *other)))
         return 2048 + text + 64 * len(self.chunk_ns)
+
+
+def class_name(kind: type) -> str:
+    """A class with its module, as ``exception.type`` has it; those of Python itself without."""
+    module = kind.__module__
+    return kind.__qualname__ if module in ("", "builtins") else f"{module}.{kind.__qualname__}"
 
 
 def _read_pieces(call: Call, field_name: str) -> list[Any]:

@@ -18,6 +18,7 @@ from opentelemetry.trace import Link, Span, Status, StatusCode, TracerProvider
 
 from llm_observe.conventions import CAPTURE_LEVEL, CONFIG_HASH, renamed
 from llm_observe.settings.model import Settings
+from llm_observe.tracing.call import class_name
 from llm_observe.tracing.export.cleaning import clean, clean_text
 from llm_observe.tracing.filtering import filter_for_attributes
 from llm_observe.tracing.foreign_fit import fitted, room_on
@@ -115,7 +116,7 @@ def _through(keep: Filter, attributes: Attributes, settings: Settings) -> dict[s
 def _exception(error: Exception) -> Attributes:
     stack = TracebackException.from_exception(error, compact=True)
     return {
-        "exception.type": type(error).__qualname__,
+        "exception.type": class_name(type(error)),
         "exception.message": words(error).partition(": ")[2],
         "exception.stacktrace": "".join(stack.format()),
     }

@@ -164,7 +164,7 @@ def _events(found: Found, keep: Filter, genai: GenAI) -> list[Event]:
 def _exception(call: Call, keep: Filter) -> Attributes:
     stack = "".join(call.error.format()) if call.error and keep.shows(Kind.ERROR) else None
     values = {
-        "exception.type": call.error_type,
+        "exception.type": call.error_class or call.error_type,
         "exception.message": keep(Kind.ERROR, call.error_message),
         "exception.stacktrace": keep(Kind.ERROR, stack),
     }

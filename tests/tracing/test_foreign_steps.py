@@ -105,6 +105,7 @@ def test_an_exception_that_has_no_text_is_an_error_all_the_same() -> None:
             raise Mute
         (span,) = here.spans
     assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, "Mute")
+    assert (span.events[0].attributes or {})["exception.type"] == f"{__name__}.Mute"
 
 
 def test_a_level_lowered_while_a_step_runs_holds_at_its_end() -> None:

@@ -96,6 +96,7 @@ def test_a_failed_model_raises_as_before_and_is_recorded(recorder: KeepingRecord
     assert (call.finish_reason, call.input_tokens) == ("error", 7)
     rendered = render(call, CaptureLevel.FULL)
     assert "raise ModelError" in rendered.events[-1].attributes["exception.stacktrace"]
+    assert rendered.events[-1].attributes["exception.type"] == "replicate.exceptions.ModelError"
 
 
 def test_a_refused_request_is_recorded(recorder: KeepingRecorder) -> None:
