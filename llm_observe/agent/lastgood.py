@@ -7,6 +7,7 @@ again what was applied or refused (OpAMP, "Configuration"; opamp-spec#397).
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping
 from contextlib import suppress
@@ -96,6 +97,7 @@ class LastGood:
         self._folder, self._version = folder, version
         self._unclaimed: tuple[Path, str] | None = None
         self._address: tuple[Path, str] | None = None
+        self._records: dict[str, bytes] = {}
         self.trouble, self.damaged = trouble, False
 
     @classmethod
@@ -110,6 +112,7 @@ class LastGood:
         """A child's own: the parent keeps its folder, the child claims another when it saves."""
         child = LastGood(None, self._version)
         child._address = child._unclaimed = self._address
+        child._records = dict(self._records)
         if self._folder is not None:
             with suppress(OSError):
                 self._folder.release()
@@ -142,6 +145,36 @@ class LastGood:
     def save_uid(self, uid: bytes) -> None:
         """Keep an assigned instance uid; never raises."""
         self._write(_IDENTITY, uid_text(uid).encode())
+
+    def record(self, name: str) -> bytes | None:
+        """A record that was kept, here or by the process that forked this one.
+
+        Raises:
+            OSError: It is there and cannot be read.
+        """
+        if name not in self._records and self._folder is not None:
+            try:
+                data = self._folder.read(name)
+            except StateError as error:
+                raise OSError(errno.EIO, str(error)) from error
+            if data:
+                self._records[name] = data
+        return self._records.get(name)
+
+    def keep_record(self, name: str, data: bytes) -> None:
+        """Keep it, for the owner's eyes only; durable when this returns.
+
+        Raises:
+            OSError: It cannot be kept.
+        """
+        self._claim()
+        if self._folder is None:
+            raise OSError(errno.EROFS, "there is no state folder")
+        try:
+            self._folder.write(name, data)
+        except StateError as error:
+            raise OSError(errno.EIO, str(error)) from error
+        self._records[name] = data
 
     def _write(self, name: str, data: bytes) -> None:
         self._claim()

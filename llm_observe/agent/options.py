@@ -30,6 +30,9 @@ CONTROL_PLANE = "control-plane"
 SIGNALS = "LLM_OBSERVE_SIGNALS"
 """``off`` leaves the process's signals alone; only the environment can say so."""
 
+CONNECTION_OFFERS = "LLM_OBSERVE_OPAMP_CONNECTION_OFFERS"
+"""``on`` lets the control plane move the OpAMP connection; only the environment can say so."""
+
 _SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 _HTTP = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
@@ -49,6 +52,7 @@ class Options:
     problems: tuple[Problem, ...] = ()
     instrument: bool = True
     signals: bool = True
+    connection_offers: bool = False
     disabled: bool = False
 
     @property
@@ -86,7 +90,8 @@ def read_options(
     endpoint, endpoint_problems = _address(
         "opamp_endpoint", opamp_endpoint, "LLM_OBSERVE_OPAMP_ENDPOINT", environ
     )
-    signals, signal_problems = _signals(environ)
+    signals, signal_problems = _switch(SIGNALS, environ, default=True)
+    offers, offer_problems = _switch(CONNECTION_OFFERS, environ, default=False)
     layers = {
         Layer.DEFAULT: LayerValue(
             _default_layer(address, token_given(token, environ), fragment), now
@@ -111,9 +116,11 @@ def read_options(
             *address_problems,
             *endpoint_problems,
             *signal_problems,
+            *offer_problems,
         ),
         instrument=instrument,
         signals=signals,
+        connection_offers=offers,
         disabled=environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true",
     )
 
@@ -179,11 +186,13 @@ def _with_path(endpoint: str) -> str:
     return endpoint if url.path.strip("/") else urlunsplit(url._replace(path=OPAMP_PATH))
 
 
-def _signals(environ: Mapping[str, str]) -> tuple[bool, list[Problem]]:
-    text = environ.get(SIGNALS, "").strip().lower()
+def _switch(
+    variable: str, environ: Mapping[str, str], *, default: bool
+) -> tuple[bool, list[Problem]]:
+    text = environ.get(variable, "").strip().lower()
     if text in {"", "on", "off"}:
-        return text != "off", []
-    return True, [Problem(SIGNALS, repr(text[:80]), "on or off")]
+        return text == "on" if text else default, []
+    return default, [Problem(variable, repr(text[:80]), "on or off")]
 
 
 def _address_problem(name: str, text: str) -> Problem | None:

@@ -35,6 +35,11 @@ _SETTLE_S = 0.1
 """A forked child that lives shorter (most of them run another program) is not announced."""
 
 
+def _line(options: Options) -> tuple[object, ...]:
+    """What the line to the control plane is made of."""
+    return options.opamp_url, options.token, options.limits, options.connection_offers
+
+
 class Handle:
     """Observation in this process. `observe` makes it; there is one per process."""
 
@@ -83,7 +88,8 @@ class Handle:
     def _link_up(self, url: str) -> None:
         module, options = late.load(_RUNTIME), self._options
         start = module.Start(options=options, standing=self._first, pipeline=self._pipeline)
-        runtime: Runtime = module.Runtime(start, module.dialling(url, options.token))
+        make_link = module.dialling(url, options, self._first.lastgood)
+        runtime: Runtime = module.Runtime(start, make_link)
         with self._switching:  # a program that took over meanwhile has started another one
             if not self._closed and options is self._options and self._runtime is None:
                 runtime.start()
@@ -103,7 +109,7 @@ class Handle:
         if not options.instrument:
             instrument.uninstall()
         runtime = self._runtime
-        same = (was.opamp_url, was.token) == (options.opamp_url, options.token)
+        same = _line(was) == _line(options)
         if runtime is not None and same:
             runtime.take_over(options)
             return

@@ -28,6 +28,7 @@ OWN_VARIABLES = {
     "LLM_OBSERVE_TOKEN": "Ingest token of an app, if the control plane wants one.",
     "LLM_OBSERVE_ADMIN_TOKEN": "Admin token of the command line and of notebooks.",
     "LLM_OBSERVE_STATE_DIR": "Where an app keeps its last good settings across restarts.",
+    "LLM_OBSERVE_OPAMP_CONNECTION_OFFERS": "on: the control plane may lead the agent to another OpAMP connection (address, headers, TLS, proxy), at its own host or at hosts within the limits. Off by default.",
     "LLM_OBSERVE_SIGNALS": "off: the process's signals are left alone, and SIGTERM may lose the last half second of spans.",
     "LLM_OBSERVE_LIMIT_CAPTURE_LEVEL": "Limit: the highest capture level that anybody may set.",
     "LLM_OBSERVE_LIMIT_DESTINATION_HOSTS": "Limit: hosts that telemetry may be sent to, separated by commas; *.example.com covers subdomains.",

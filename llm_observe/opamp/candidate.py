@@ -17,7 +17,7 @@ the one status that OpAMP has for both is APPLIED when all of it is, FAILED when
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -61,6 +61,9 @@ class Rules:
     plaintext: bool = False
     """Whether it may lead from TLS to no TLS."""
 
+    allows: Callable[[str], bool] = lambda url: True
+    """Whether an endpoint, or a proxy, may be used at all; asked again after a restart."""
+
 
 def problem(offered: ConnectionSettings, in_use: str, rules: Rules) -> str:
     """Why an offered connection cannot be taken; empty if it can. ``in_use`` is a URL."""
@@ -79,6 +82,9 @@ def problem(offered: ConnectionSettings, in_use: str, rules: Rules) -> str:
         and not rules.plaintext,
         "a header is no header: it holds a line break or the like": _has_controls(offered),
         "a proxy needs a URL": offered.proxy is not None and not offered.proxy.url,
+        "its host is not among those allowed here": not all(
+            rules.allows(url) for url in (endpoint, offered.proxy and offered.proxy.url) if url
+        ),
     }
     return next((text for text, holds in checks.items() if holds), "")
 
@@ -109,13 +115,23 @@ def merged(former: ConnectionSettings | None, offered: ConnectionSettings) -> Co
     )
 
 
-def offered(record: Record, offer: ConnectionOffer, in_use: str, rules: Rules) -> Record:
-    """The server offers: a candidate, or a status that says why not."""
+def offered(
+    record: Record,
+    offer: ConnectionOffer,
+    in_use: str,
+    rules: Rules,
+    left_out: Iterable[str] = (),
+) -> Record:
+    """The server offers: a candidate, or a status that says why not.
+
+    ``left_out`` names the parts of the offer that this agent takes no such offers of.
+    """
     rest = has_rest(offer)
-    applying = ConnectionStatus(offer.hash, ConfigState.APPLYING)
+    error = "\n".join(f"{name}: not accepted by this agent" for name in sorted(left_out))
+    applying = ConnectionStatus(offer.hash, ConfigState.APPLYING, error)
     fresh = replace(record, candidate=None, status=applying, rest_waits=rest)
     if offer.opamp is None:
-        return fresh
+        return _done(fresh)
     wrong = problem(offer.opamp, in_use, rules)
     if wrong:
         return _failed(fresh, f"opamp: {wrong}")
@@ -156,6 +172,18 @@ def resumed(record: Record) -> Record:
     if record.candidate is None or record.rest_waits:
         return replace(record, rest_waits=False, status=ConnectionStatus())
     return record
+
+
+def within(record: Record, in_use: str, rules: Rules) -> Record:
+    """After a restart: a connection that the rules no longer let pass is given up."""
+    if record.wanted is None:
+        return record
+    wrong = problem(record.wanted, in_use, rules)
+    if not wrong:
+        return record
+    if record.candidate is not None:
+        return within(failed(record, wrong), in_use, rules)
+    return _failed(replace(record, active=None), f"opamp: {wrong}")
 
 
 def has_rest(offer: ConnectionOffer) -> bool:

@@ -45,6 +45,14 @@ def allowed(offer: ConnectionOffer, capabilities: AgentCapabilities) -> Connecti
     return ConnectionOffer(offer.hash, **kept)
 
 
+def left_out(offer: ConnectionOffer, capabilities: AgentCapabilities) -> frozenset[str]:
+    """The parts that lead somewhere, and that an agent has no use for."""
+    parts = {name: getattr(offer, name) for name in TAKES if TAKES[name] not in capabilities}
+    if parts.get("opamp") is not None and not parts["opamp"].endpoint:
+        del parts["opamp"]  # an interval of heartbeats and nothing else
+    return frozenset(name for name, part in parts.items() if part)
+
+
 def offer_to_pb(offer: ConnectionOffer) -> opamp_pb2.ConnectionSettingsOffers:
     """See `ConnectionOffer`. Client certificates are not offered here."""
     pb = opamp_pb2.ConnectionSettingsOffers(hash=offer.hash)

@@ -41,10 +41,12 @@ class ConfigOffered:
 class ConnectionSettingsOffered:
     """The server offers connections; answer with a `ConnectionStatus` that echoes the hash.
 
-    Holds only the parts that the agent has a capability for. Reported once, as `ConfigOffered`.
+    Holds only the parts that the agent has a capability for; ``left_out`` names the others, where
+    the agent reports what becomes of offers. Reported once, as `ConfigOffered`.
     """
 
     offer: ConnectionOffer
+    left_out: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from llm_observe.opamp import codec, connections_codec, events
 from llm_observe.opamp._pb import opamp_pb2
+from llm_observe.opamp.connections import ConnectionOffer
 from llm_observe.opamp.values import AgentCapabilities, ServerCapabilities
 
 
@@ -75,13 +76,15 @@ class Heard:
         if not message.HasField("connection_settings"):
             return
         told = connections_codec.offer_from_pb(message.connection_settings)
-        offer = connections_codec.allowed(told, can)
-        if offer is None:
+        says = AgentCapabilities.REPORTS_CONNECTION_SETTINGS_STATUS in can
+        left = connections_codec.left_out(told, can) if says else frozenset()
+        offer = connections_codec.allowed(told, can) or ConnectionOffer(told.hash)
+        if offer == ConnectionOffer(told.hash) and not left:
             return
         if not offer.hash:
             yield events.Malformed("connection settings without a hash")
         elif self._is_news("connection_status", offer.hash):
-            yield events.ConnectionSettingsOffered(offer)
+            yield events.ConnectionSettingsOffered(offer, left)
 
     def read_custom(
         self, message: opamp_pb2.ServerToAgent, announced: frozenset[str]

@@ -114,6 +114,16 @@ def test_signals_can_be_left_alone(text: str, on: bool, problems: int) -> None:
     assert (options.signals, len(options.problems)) == (on, problems)
 
 
+@pytest.mark.parametrize(
+    ("text", "on", "problems"), [("", False, 0), ("On", True, 0), ("1", False, 1)]
+)
+def test_another_connection_is_taken_only_where_the_environment_says_so(
+    text: str, on: bool, problems: int
+) -> None:
+    options = read_options({"LLM_OBSERVE_OPAMP_CONNECTION_OFFERS": text}, 0.0)
+    assert (options.connection_offers, len(options.problems)) == (on, problems)
+
+
 def test_of_two_limits_the_stricter_one_counts() -> None:
     environ = {
         "LLM_OBSERVE_LIMIT_CAPTURE_LEVEL": "redacted",

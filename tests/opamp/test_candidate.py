@@ -244,3 +244,43 @@ class Crashing(RuleBasedStateMachine):
 
 
 TestCrashing = Crashing.TestCase
+
+
+def only_b(url: str) -> bool:
+    return "//b:" in url
+
+
+def test_an_endpoint_or_a_proxy_that_is_not_allowed_here_is_refused() -> None:
+    rules = Rules(allows=only_b)
+    assert candidate.problem(B, BASE, rules) == ""
+    assert "host" in candidate.problem(C, BASE, rules)
+    assert "host" in candidate.problem(replace(B, proxy=ProxySettings("http://c:1")), BASE, rules)
+
+
+@pytest.mark.parametrize("verified", [True, False])
+def test_after_a_restart_a_connection_that_is_allowed_no_more_is_given_up(verified: bool) -> None:
+    record = candidate.verified(begun()) if verified else begun()
+    resumed = candidate.resumed(record)
+    assert candidate.within(resumed, BASE, Rules(allows=only_b)) == resumed
+    given_up = candidate.within(resumed, BASE, Rules(allows=lambda url: False))
+    assert given_up.wanted is None
+    assert (given_up.status.hash, given_up.status.state) == (b"1", ConfigState.FAILED)
+
+
+def test_a_candidate_that_is_allowed_no_more_leaves_the_connection_before() -> None:
+    former = candidate.verified(begun())
+    record = candidate.offered(former, offer(b"2", C), B.endpoint, STRICT)
+    assert candidate.within(record, BASE, Rules(allows=only_b)).wanted == B
+
+
+def test_what_an_agent_takes_no_offers_of_is_named_in_the_status() -> None:
+    alone = candidate.offered(Record(), offer(b"1", None), BASE, STRICT, ["own_logs", "opamp"])
+    assert alone.status == ConnectionStatus(
+        b"1",
+        ConfigState.FAILED,
+        "opamp: not accepted by this agent\nown_logs: not accepted by this agent",
+    )
+    beside = candidate.offered(Record(), offer(b"1", None, rest=True), BASE, STRICT, ["own_logs"])
+    assert beside.status.state is ConfigState.APPLYING
+    settled = candidate.rest_settled(beside, b"1", [])
+    assert settled.status.state is ConfigState.FAILED

@@ -655,6 +655,7 @@ def test_connection_settings_are_told_once_and_only_the_parts_the_agent_has_a_us
     assert event.offer.opamp is None
     assert event.offer.own_traces is None
     assert event.offer.own_metrics == ConnectionSettings("https://m:4318/v1/metrics")
+    assert event.left_out == {"opamp", "own_traces"}
     assert hears(client, connection_settings=offered) == ()
     client.report(connection_status=ConnectionStatus(b"c1", ConfigState.APPLIED))
     assert said(client).connection_settings_status.last_connection_settings_hash == b"c1"
@@ -672,6 +673,16 @@ def test_connection_settings_that_were_reported_are_no_news_after_a_restart() ->
 def test_connection_settings_nobody_has_a_use_for_are_ignored() -> None:
     offered = connections(own_metrics=METRICS, opamp=MOVED)
     assert hears(settled(), connection_settings=offered) == ()
+
+
+def test_an_agent_that_says_what_becomes_of_offers_hears_of_those_it_has_no_use_for() -> None:
+    client = settled(STATUS | AgentCapabilities.REPORTS_HEARTBEAT)
+    (event,) = hears(client, connection_settings=connections(own_metrics=METRICS, opamp=MOVED))
+    assert isinstance(event, ConnectionSettingsOffered)
+    assert event.offer.own_metrics is None
+    assert event.left_out == {"opamp", "own_metrics"}
+    beat = connections(hash=b"c2", opamp=beats(7).opamp)
+    assert hears(client, connection_settings=beat) == (HeartbeatChanged(7.0),)
 
 
 def test_connection_settings_without_a_hash_are_malformed() -> None:

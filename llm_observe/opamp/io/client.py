@@ -88,7 +88,7 @@ class OpAMPClient(Driver):
         )
         base = self._transport_for(self._base, protocol)
         super().__init__(base, protocol, on_event, around=around, logger=logger)
-        self._record = candidate.resumed(self._load())
+        self._record = candidate.within(candidate.resumed(self._load()), url, rules)
         self._resumed = False
 
     # ------------------------------------------------------------------------- the caller's side
@@ -168,14 +168,14 @@ class OpAMPClient(Driver):
         if not isinstance(event, ConnectionSettingsOffered):
             super().emit(event)
             return
-        self._offered(event.offer)
+        self._offered(event.offer, event.left_out)
         if candidate.has_rest(event.offer):
             super().emit(ConnectionSettingsOffered(replace(event.offer, opamp=None)))
 
-    def _offered(self, offer: ConnectionOffer) -> None:
+    def _offered(self, offer: ConnectionOffer, left_out: frozenset[str]) -> None:
         with self._offers:
             former = self._record
-            record = candidate.offered(former, offer, self.url, self._rules)
+            record = candidate.offered(former, offer, self.url, self._rules, left_out)
             try:
                 transport = self._line_for(record)
                 self._store.save(candidate.to_bytes(record))
