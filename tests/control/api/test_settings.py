@@ -62,7 +62,7 @@ async def test_a_destination_is_set_by_its_name_and_unset_whole(api: httpx.Async
             {"sampling.ratio": -1, "nothing": 1},
             {
                 "sampling.ratio": "-1 / a number of at least 0",
-                "nothing": "an unknown key / one of capture, conventions, destinations, sampling",
+                "nothing": "an unknown key / one of capture, conventions, destinations",
             },
         ),
         (
