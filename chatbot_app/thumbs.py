@@ -22,8 +22,7 @@ def judge(chat: Conversation, turn: Turn, thumb: int | None) -> bool | None:
     """
     if chat.judged.get(turn.reference) == thumb:
         return None
-    chat.judged[turn.reference] = thumb
-    return llm_observe.score(
+    recorded = llm_observe.score(
         NAME,
         thumb,
         label=_LABELS.get(thumb, ""),
@@ -31,3 +30,6 @@ def judge(chat: Conversation, turn: Turn, thumb: int | None) -> bool | None:
         annotator_kind="HUMAN",
         session=chat.session,
     )
+    if recorded:
+        chat.judged[turn.reference] = thumb
+    return recorded
