@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
-from llm_observe.policy.detectors import Detector, Span
+from llm_observe.policy.finding import Detector, Shape, detector, if_so
 
 
 class Scheme(NamedTuple):
@@ -30,9 +29,9 @@ class Scheme(NamedTuple):
 _B = r"[ -]?"
 
 SCHEMES: tuple[Scheme, ...] = (
-    Scheme("id-cn", r"[1-9][0-9]{16}[0-9Xx]", "stdnum.cn.ric", True),
+    Scheme("id-cn", r"[1-9][0-9]{5} ?[0-9]{8} ?[0-9]{3}[0-9Xx]", "stdnum.cn.ric", True),
     Scheme("id-us", r"[0-9]{3}-[0-9]{2}-[0-9]{4}", "stdnum.us.ssn", True),
-    Scheme("id-gb-nhs", r"[0-9]{3}[ -][0-9]{3}[ -][0-9]{4}", "stdnum.gb.nhs", True),
+    Scheme("id-gb-nhs", r"[0-9]{3} [0-9]{3} [0-9]{4}", "stdnum.gb.nhs", True),
     Scheme("id-in", r"[2-9][0-9]{3}[ -][0-9]{4}[ -][0-9]{4}", "stdnum.in_.aadhaar", True),
     Scheme("id-br", r"[0-9]{3}\.[0-9]{3}\.[0-9]{3}-[0-9]{2}", "stdnum.br.cpf", True),
     Scheme("id-es", r"[0-9]{8}-?[A-Za-z]", "stdnum.es.dni", True),
@@ -82,21 +81,28 @@ def detectors(*, telling: bool | None = None) -> tuple[Detector, ...]:
     if not installed():
         return ()
     return tuple(
-        Detector(scheme.name, scheme.shape, _finder(scheme))
+        detector(scheme.name, _finder(scheme))
         for scheme in SCHEMES
         if telling is None or scheme.telling is telling
     )
 
 
-def _finder(scheme: Scheme) -> Callable[[str], Iterator[Span]]:
-    pattern = re.compile(rf"(?<![A-Za-z0-9.-])(?:{scheme.shape})(?![A-Za-z0-9]|[.-][0-9])")
+@cache
+def _finder(scheme: Scheme) -> Shape:
+    apart = " " in scheme.shape  # in a row of groups, one group more makes it something else
+    before = r"(?<![A-Za-z0-9.-])" + (r"(?<![0-9][ -])" if apart else "")
+    after = r"(?![A-Za-z0-9]|[.-][0-9])" + (r"(?![ -][0-9])" if apart else "")
+    return Shape(
+        scheme.shape,
+        rf"{before}(?:{scheme.shape}){after}",
+        before=24,
+        spans=if_so(lambda found: _believes(scheme, found.group())),
+    )
 
-    def find(text: str) -> Iterator[Span]:
-        for match in pattern.finditer(text):
-            if _checker(scheme.module)(match.group()):
-                yield match.span()
 
-    return find
+def _believes(scheme: Scheme, number: str) -> bool:
+    valid = _checker(scheme.module)
+    return valid(number) or (" " in number and valid(number.replace(" ", "")))
 
 
 @cache

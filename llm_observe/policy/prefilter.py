@@ -1,17 +1,20 @@
-"""One pass over a text that tells which of many patterns it can match at all.
+"""Patterns looked for by RE2, whose time is linear in the text whatever the patterns.
 
-Done by RE2, whose time is linear in the text whatever the patterns. Where it is not installed
-(extra ``llm-observe[privacy]``) every pattern may match, which is slower and finds the same.
+Where it is not installed (extra ``llm-observe[privacy]``) the same is found, slower.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any
 
 Candidates = Callable[[str], Sequence[int]]
 """The numbers of the patterns that a text may match, in their order."""
+Places = Callable[[str], Iterable[tuple[int, int]]]
+"""Where a pattern matches, from left to right."""
 
 
 def re2() -> Any:
@@ -22,8 +25,22 @@ def re2() -> Any:
         return None
 
 
+def compiled(pattern: str) -> Any:
+    """A pattern read by RE2, which must be installed.
+
+    Raises:
+        re2.error: RE2 does not read it.
+    """
+    options = re2().Options()
+    options.log_errors = False
+    return re2().compile(pattern, options)
+
+
 def prefilter(patterns: Sequence[str]) -> Candidates:
-    """What to ask for each text. The patterns must be such as RE2 reads."""
+    """One pass over a text that tells which of many patterns it can match at all.
+
+    Without RE2 every pattern may match. The patterns must be such as RE2 reads.
+    """
     every = range(len(patterns))
     module = re2()
     if module is None or not patterns:
@@ -40,3 +57,26 @@ def prefilter(patterns: Sequence[str]) -> Candidates:
             return every
 
     return candidates
+
+
+def scanner(pattern: str) -> Places:
+    """Where a pattern matches that RE2 and `re` read alike; made ready when it is first used."""
+
+    def places(text: str) -> Iterable[tuple[int, int]]:
+        try:
+            data = text.encode()
+        except UnicodeEncodeError:  # half a surrogate pair: RE2 cannot look
+            return [(0, len(text))]
+        # In ASCII, places in bytes are places in characters, and cost no counting.
+        subject: Any = data if len(data) == len(text) else text
+        engine = _engine(pattern)
+        if isinstance(engine, re.Pattern):
+            subject = text
+        return (match.span() for match in engine.finditer(subject))
+
+    return places
+
+
+@cache
+def _engine(pattern: str) -> Any:
+    return re.compile(pattern) if re2() is None else compiled(pattern)

@@ -17,9 +17,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from llm_observe.policy.detectors import Span
+from llm_observe.policy.detectors import UNUSUAL, plain
+from llm_observe.policy.finding import Span
 from llm_observe.policy.globs import glob
 from llm_observe.policy.prefilter import prefilter
+from llm_observe.policy.secrets import NAME
 from llm_observe.settings.model import Action
 
 _JSON_IN_JSON = 3
@@ -27,6 +29,9 @@ _JSON_IN_JSON = 3
 
 _LETTERS = str.maketrans("0123456789", "ghijklmnop")
 """Hashes are written in letters, so that no detector takes one for a number."""
+
+
+_LONGEST_NAME = 64
 
 
 class Rule(NamedTuple):
@@ -37,6 +42,10 @@ class Rule(NamedTuple):
     """Matches every text in which something can be found; see `llm_observe.policy.detectors`."""
     find: Callable[[str], Iterator[Span]]
     action: Action = "mask"
+
+
+Find = tuple[int, int, Rule]
+"""Where it begins and ends in the text, and what found it."""
 
 
 class Redactor:
@@ -52,20 +61,45 @@ class Redactor:
         self, rules: Sequence[Rule], *, allow: Sequence[str] = (), key: bytes | None = None
     ) -> None:
         self.rules = tuple(rules)
-        self._candidates = prefilter([rule.hint for rule in rules])
+        self._candidates = prefilter([*(rule.hint for rule in rules), UNUSUAL])
+        self._unusual = len(self.rules)
         self._allowed = [glob(pattern) for pattern in allow]
         self._key = key
 
-    def text(self, text: str, counts: Counter[str] | None = None) -> str:
-        """Plain text without its finds; ``counts`` is added to, by rule. Linear in the text."""
-        finds = [
+    def text(self, text: str, counts: Counter[str] | None = None, *, after: str = "") -> str:
+        """Plain text without its finds; ``counts`` is added to, by rule. Linear in the text.
+
+        Args:
+            text: What may hold something.
+            counts: Added to.
+            after: What stands before the text and tells what it is, such as ``password:``.
+        """
+        finds = self.finds(after + text) if after else self.finds(text)
+        inside = [
+            (max(start - len(after), 0), end - len(after), rule)
+            for start, end, rule in finds
+            if end > len(after)
+        ]
+        return self._without(text, inside, counts) if inside else text
+
+    def finds(self, text: str) -> list[Find]:
+        """Where something is in a text, and by which rule; from left to right, none overlapping."""
+        numbers = self._candidates(text)
+        if not numbers:
+            return []
+        finds = self._found(text, numbers)
+        if numbers[-1] == self._unusual and not text.isascii():
+            narrow = plain(text)
+            finds += self._found(narrow, self._candidates(narrow))
+        return _outermost([find for find in finds if not self._may_stay(text[find[0] : find[1]])])
+
+    def _found(self, text: str, numbers: Sequence[int]) -> list[Find]:
+        return [
             (start, end, rule)
-            for number in self._candidates(text)
+            for number in numbers
             for rule in self.rules[number : number + 1]
             for start, end in rule.find(text)
-            if not self._may_stay(text[start:end])
         ]
-        return self._without(text, _outermost(finds), counts) if finds else text
 
     def value(self, value: Any, counts: Counter[str] | None = None) -> Any:
         """A copy of a value without the finds in any of its strings, names of mappings included."""
@@ -78,9 +112,7 @@ class Redactor:
     def _may_stay(self, found: str) -> bool:
         return any(fits(found) for fits in self._allowed)
 
-    def _without(
-        self, text: str, finds: list[tuple[int, int, Rule]], counts: Counter[str] | None
-    ) -> str:
+    def _without(self, text: str, finds: list[Find], counts: Counter[str] | None) -> str:
         if counts is not None:
             counts.update(rule.name for _, _, rule in finds)
         for _, _, rule in finds:
@@ -130,8 +162,14 @@ class _Walk:
             name = self._plain(str(key))
             if name in result:
                 name = f"{name}#{len(result)}"  # two names that mask alike stay two
-            result[name] = self.value(item, opens)
+            result[name] = self._named(str(key), item, opens)
         return result
+
+    def _named(self, name: str, item: Any, opens: int) -> Any:
+        """A value whose name may tell what it is: ``password``, ``phone``."""
+        if isinstance(item, str) and len(name) <= _LONGEST_NAME and NAME.search(name):
+            return self._redactor.text(item, self._counts, after=f'{name}="')
+        return self.value(item, opens)
 
     def _text(self, text: str, opens: int) -> str:
         body = text.strip()
@@ -150,12 +188,12 @@ class _Walk:
         return text if masked == inside else json.dumps(masked, ensure_ascii=False)
 
 
-def _outermost(finds: list[tuple[int, int, Rule]]) -> list[tuple[int, int, Rule]]:
+def _outermost(finds: list[Find]) -> list[Find]:
     """Overlapping finds as one, under the rule of the one that begins first, then longest.
 
     If any of them costs the text, so does the whole.
     """
-    result: list[tuple[int, int, Rule]] = []
+    result: list[Find] = []
     for start, end, rule in sorted(finds, key=lambda find: (find[0], -find[1])):
         if result and start < result[-1][1]:
             first, last, before = result[-1]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cache
-from typing import Any
 
 from llm_observe.errors import Problem
 from llm_observe.policy import national_ids
-from llm_observe.policy.detectors import DETECTORS, Detector, Span
-from llm_observe.policy.prefilter import re2
+from llm_observe.policy.detectors import DETECTORS
+from llm_observe.policy.finding import Detector, Span
+from llm_observe.policy.prefilter import compiled, re2
 from llm_observe.policy.redaction import Redactor, Rule
 from llm_observe.settings.documents import join_path
 from llm_observe.settings.model import PatternRule, Redaction
@@ -22,7 +22,7 @@ MOST_PATTERNS = 100
 
 def usual() -> tuple[Detector, ...]:
     """The detectors that run unless they are switched off."""
-    return (*DETECTORS, *national_ids.detectors(telling=True))
+    return (*national_ids.detectors(telling=True), *DETECTORS)
 
 
 def available() -> tuple[str, ...]:
@@ -76,11 +76,11 @@ def _patterns(redaction: Redaction) -> Iterator[Rule]:
 
 
 def _pattern_finder(rule: PatternRule) -> Callable[[str], Iterator[Span]]:
-    compiled = _compiled(rule.pattern)
-    group = min(compiled.groups, 1)
+    pattern = compiled(rule.pattern)
+    group = min(pattern.groups, 1)
 
     def find(text: str) -> Iterator[Span]:
-        for match in compiled.finditer(text):
+        for match in pattern.finditer(text):
             start, end = match.span(group)
             if end > start >= 0:
                 yield start, end
@@ -88,19 +88,12 @@ def _pattern_finder(rule: PatternRule) -> Callable[[str], Iterator[Span]]:
     return find
 
 
-def _compiled(pattern: str) -> Any:
-    module = re2()
-    options = module.Options()
-    options.log_errors = False
-    return module.compile(pattern, options)
-
-
 def _pattern_problem(pattern: str) -> tuple[str, str] | None:
     module = re2()
     if module is None:
         return "a pattern, but RE2 is not installed here", _PRIVACY
     try:
-        matches_nothing = _compiled(pattern).search("") is not None
+        matches_nothing = compiled(pattern).search("") is not None
     except module.error as error:
         return f"{pattern!r}: {_said(error)}", "a regular expression that RE2 reads"
     if matches_nothing:

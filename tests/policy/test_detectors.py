@@ -1,10 +1,15 @@
+import re
+import string
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_observe.policy.detectors import DETECTORS, luhn
-from llm_observe.policy.prefilter import prefilter
-from llm_observe.policy.rules import default
+from llm_observe.policy.detectors import DETECTORS, UNUSUAL, plain
+from llm_observe.policy.finding import Detector, Shape
+from llm_observe.policy.numbers import luhn
+from llm_observe.policy.prefilter import compiled, prefilter
+from llm_observe.policy.rules import default, usual
 
 redact_text = default().text
 
@@ -49,6 +54,9 @@ FOUND = [
     ("see data:image/png;base64,iVBORw0KGgo= here", "see [media] here"),
     (f'{{"data": "{"iVBORw0K" * 100}=="}}', '{"data": "[media]"}'),
     ("-----BEGIN PRIVATE KEY-----\nMIIE cut off", "[secret]"),
+    ("电话１３８１２３４５６７８。", "电话[phone]。"),
+    ("at ١٩٢.١٦٨.١٠.٢٠ now", "at [ip] now"),
+    ("card 6222 0212 3456 7890 128", "card [card]"),
 ]
 
 
@@ -148,9 +156,35 @@ PIECES = st.sampled_from(
 )
 
 
-@given(st.lists(PIECES | st.text(max_size=3), max_size=6).map("".join))
+TEXTS = st.lists(PIECES | st.text(max_size=3), max_size=6).map("".join)
+
+
+@given(TEXTS)
 def test_a_hint_matches_wherever_something_is_found(text: str) -> None:
     hinted = set(HINTS(text))
     for number, detector in enumerate(DETECTORS):
-        if any(True for _ in detector.find(text)):
+        assert isinstance(detector.find, Shape)
+        if any(True for _ in detector.find.everywhere(text)):
             assert number in hinted, detector
+
+
+@given(TEXTS, st.text(string.ascii_letters + " .中", max_size=40))
+def test_looking_around_hints_finds_what_looking_everywhere_finds(text: str, far: str) -> None:
+    whole = f"{far}{text}{far}"
+    for detector in usual():
+        assert isinstance(detector.find, Shape)
+        assert list(detector.find(whole)) == list(detector.find.everywhere(whole)), detector
+
+
+@pytest.mark.parametrize("detector", usual(), ids=lambda detector: detector.name)
+def test_a_hint_is_read_by_both_engines(detector: Detector) -> None:
+    assert compiled(detector.hint).pattern == re.compile(detector.hint).pattern
+
+
+@given(st.text())
+def test_a_text_in_ascii_is_as_long_as_before(text: str) -> None:
+    assert len(plain(text)) == len(text)
+    if re.search(UNUSUAL, text) is None:
+        assert [c for c in plain(text) if c.isdigit()] == [c for c in text if c.isdigit()] or any(
+            c.isdigit() and not c.isdecimal() for c in text
+        )

@@ -46,6 +46,20 @@ def test_names_are_masked_and_stay_apart() -> None:
     assert redact({MAIL: 1, "ann@example.com": 2}) == {"[email]": 1, "[email]#1": 2}
 
 
+@pytest.mark.parametrize(
+    "named", [{"password": "correct horse"}, {"密码": "北京欢迎你们大家"}, {"phone": "4155550132"}]
+)
+def test_a_name_tells_what_its_value_is(named: dict[str, str]) -> None:
+    (name,) = named
+    masked = "[phone]" if name == "phone" else "[secret]"
+    assert redact(named) == {name: masked}
+    assert json.loads(redact(json.dumps(named))) == {name: masked}
+    assert redact({"max_tokens": "4096", "token": "none"}) == {
+        "max_tokens": "4096",
+        "token": "none",
+    }
+
+
 def test_a_card_written_as_a_number_is_masked() -> None:
     assert redact({"card": 4111111111111111, "n": 7}) == {"card": "[card]", "n": 7}
 

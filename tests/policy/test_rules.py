@@ -23,6 +23,10 @@ def test_the_usual_detectors_run_unless_switched_off() -> None:
     assert redact(detectors=off) == TEXT
 
 
+def test_national_ids_of_a_telling_shape_are_among_them() -> None:
+    assert default().text("身份证11010519491231002X") == "身份证[id-cn]"
+
+
 def test_others_run_if_they_are_named() -> None:
     named = {"id-pl": DetectorChoice(action="mask"), "id-no": DetectorChoice(enabled=False)}
     assert redact(detectors=named) == "[email], [id-pl], EMP-00042"
