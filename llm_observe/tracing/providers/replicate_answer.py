@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from llm_observe.tracing.call import Call, Message
-from llm_observe.tracing.providers.replicate_request import limit_of
+from llm_observe.tracing.providers.replicate_request import limit_of, short, without_files
 from llm_observe.tracing.snapshots import snapshot
 
 TERMINAL = frozenset({"succeeded", "failed", "canceled"})
@@ -69,10 +69,10 @@ def output_messages(value: Any) -> list[Message]:
     items = value if isinstance(value, list) else [value]
     files = tuple(item.url for item in items if _is_file(item))
     if files and len(files) == len(items):
-        return [Message("assistant", "", tuple(map(_short_uri, files)))]
+        return [Message("assistant", "", tuple(map(short, files)))]
     if all(isinstance(item, str) or _is_file(item) for item in items):
-        return [Message("assistant", "".join(map(str, items)))]
-    return [Message("assistant", json.dumps(snapshot(value), ensure_ascii=False))]
+        return [Message("assistant", "".join(map(piece_text, items)))]
+    return [Message("assistant", json.dumps(without_files(value), ensure_ascii=False))]
 
 
 def received_text(item: Any) -> str | None:
@@ -86,8 +86,8 @@ def received_text(item: Any) -> str | None:
 def piece_text(item: Any) -> str:
     """One piece of an answer. The client turns a piece that begins like a URL into a file."""
     if isinstance(item, str):
-        return item
-    return _short_uri(item.url) if _is_file(item) else json.dumps(snapshot(item))
+        return short(item)
+    return short(item.url) if _is_file(item) else json.dumps(without_files(item))
 
 
 def stream_done(call: Call, handle: Handle) -> None:
@@ -157,12 +157,6 @@ def finish_reason(call: Call, handle: Handle) -> str:
 
 def _is_file(item: Any) -> bool:
     return type(item).__name__ in _FILES and isinstance(getattr(item, "url", None), str)
-
-
-def _short_uri(uri: str) -> str:
-    if not uri.startswith("data:"):
-        return uri
-    return f"{uri[:64].partition(',')[0]} ({len(uri)} characters)"
 
 
 def _number(values: Any, name: str) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -106,7 +107,7 @@ def inputs(given: Mapping[str, Any]) -> tuple[list[Message], dict[str, Any], dic
         elif name in _TEXT_PARAMETERS:
             parameters[name] = snapshot(value)
         elif not (isinstance(value, str) and name in _ROLES) and name != "messages":
-            content[str(name)] = _short(value)
+            content[str(name)] = without_files(value)
     for name, role in _ROLES.items():
         if isinstance(given.get(name), str):
             messages.append(Message(role, given[name]))
@@ -155,12 +156,28 @@ def _turns(given: Any) -> list[Message]:
 
 def _turn(turn: Mapping[str, Any]) -> Message:
     content = turn.get("content", "")
-    text = content if isinstance(content, str) else json.dumps(snapshot(content))
+    text = content if isinstance(content, str) else json.dumps(without_files(content))
     return Message(str(turn.get("role", "user")), text)
 
 
-def _short(value: Any) -> Any:
-    """Content as data; a file inlined as a data URI by its head only."""
-    if isinstance(value, str) and value.startswith("data:"):
-        return f"{value[:64].partition(',')[0]} ({len(value)} characters)"
-    return snapshot(value)
+def without_files(value: Any) -> Any:
+    """A value as data, in which files that are inlined as data URIs are only named."""
+    return _named(snapshot(value))
+
+
+def short(text: str) -> str:
+    """The text, or of a file that is inlined as a data URI its type and size."""
+    if not _INLINED.match(text):
+        return text
+    return f"{text[:64].partition(',')[0]} ({len(text)} characters)"
+
+
+_INLINED = re.compile(r"data:[\w.+-]+/[\w.+-]+[;,]")
+
+
+def _named(value: Any) -> Any:
+    if isinstance(value, str):
+        return short(value)
+    if isinstance(value, dict):
+        return {key: _named(item) for key, item in value.items()}
+    return [_named(item) for item in value] if isinstance(value, list) else value

@@ -130,6 +130,47 @@ def test_images_are_recorded_as_files_and_no_tokens_are_made_up(recorder: Keepin
     assert "files.test" not in str(render(call, CaptureLevel.REDACTED))
 
 
+FILE = "data:image/png;base64," + "QUJD" * 50
+NAMED = f"data:image/png;base64 ({len(FILE)} characters)"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"image": FILE},
+        {"images": ["https://files.test/a.png", FILE]},
+        {"messages": [{"role": "user", "content": [{"image_url": FILE}]}]},
+    ],
+)
+def test_of_a_file_that_is_inlined_only_type_and_size_are_kept(
+    recorder: KeepingRecorder, given: dict[str, Any]
+) -> None:
+    ReplicateAPI().client().run(MODEL, input=given)
+    attributes = str(render(recorder.call, CaptureLevel.FULL).attributes)
+    assert NAMED in attributes
+    assert "QUJD" not in attributes
+
+
+@pytest.mark.parametrize(
+    ("output", "as_file"),
+    [
+        (FILE, True),
+        ([FILE], True),
+        (FILE, False),
+        (["see", FILE], False),
+        ({"image": FILE}, False),
+        ([{"image": FILE}], False),
+    ],
+)
+def test_of_an_answer_that_is_an_inlined_file_too(
+    recorder: KeepingRecorder, output: Any, as_file: bool
+) -> None:
+    ReplicateAPI(output=output).client().run(MODEL, input=PROMPT, use_file_output=as_file)
+    attributes = str(render(recorder.call, CaptureLevel.FULL).attributes)
+    assert NAMED in attributes
+    assert "QUJD" not in attributes
+
+
 @pytest.mark.parametrize("output", [{"score": 1}, 3, [[1, 2]], "a text", []])
 def test_any_output_goes_through_unchanged(recorder: KeepingRecorder, output: Any) -> None:
     assert ReplicateAPI(output=output).client().run(MODEL, input=PROMPT) == output
