@@ -8,13 +8,16 @@ Mount it at ``/v1/opamp`` of any ASGI framework, or serve it by itself::
 A POST with the content type ``application/x-protobuf`` is plain HTTP, an upgrade is a WebSocket.
 The web server's own WebSocket pings find dead lines; have it leave out per-message compression,
 and set its limits on message sizes no lower than ``max_message_bytes``.
+
+Once an upgrade is accepted its ``scope["headers"]`` is emptied: middleware that wants them reads them
+before.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from llm_observe.opamp import wire
@@ -22,6 +25,7 @@ from llm_observe.opamp.interning import Interned
 from llm_observe.opamp.io import serve_http
 from llm_observe.opamp.io.exchange import Exchange, Handler
 from llm_observe.opamp.io.registry import MAX_AGENTS, AgentLink, Registry
+from llm_observe.opamp.io.sending import Sending
 from llm_observe.opamp.io.serve_http import Receive, Refused, Send, respond, status_refusal
 from llm_observe.opamp.io.serve_websocket import WebSocketLine
 from llm_observe.opamp.server import ServerProtocol
@@ -67,6 +71,7 @@ class OpAMPServer:
         self._interned = Interned()
         self._registry = Registry(self._make, new_uid, max_agents)
         self._exchange = Exchange(handler, self._registry, max_message_bytes)
+        self._sending = Sending()
         self._lines: dict[WebSocketLine, asyncio.Task[Any] | None] = {}
         self._watcher: asyncio.Task[None] | None = None
         self._closing = False
@@ -83,8 +88,16 @@ class OpAMPServer:
             return
         if self._watcher is None and not self._closing:
             self._watcher = asyncio.create_task(self._watch())
-        serve = self._websocket if scope["type"] == "websocket" else self._http
-        await serve(scope, receive, send)
+        if scope["type"] != "websocket":
+            await self._http(scope, receive, send)
+            return
+        line = await self._accepted(scope, receive, send)
+        if line is None:
+            return
+        try:
+            await line.run()
+        finally:
+            del self._lines[line]
 
     async def close(self) -> None:
         """Send every WebSocket a Close frame, refuse what comes after, and wait a moment."""
@@ -96,6 +109,7 @@ class OpAMPServer:
         tasks = [task for task in self._lines.values() if task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=CLOSE_S)
+        self._sending.stop()
 
     def _make(self, uid: bytes) -> ServerProtocol:
         return ServerProtocol(
@@ -122,20 +136,19 @@ class OpAMPServer:
         else:
             await serve_http.serve(self._exchange, scope, headers, receive, send)
 
-    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _accepted(self, scope: Scope, receive: Receive, send: Send) -> WebSocketLine | None:
+        """The line of an upgrade, once it is accepted; None if it was refused."""
         await receive()  # websocket.connect
         full = len(self._lines) >= self._max_connections
         refused = status_refusal(503) if full else await self._refused(scope, _headers(scope))
         if refused is not None:
             await _refuse_upgrade(scope, send, refused)
-            return
+            return None
         await send({"type": "websocket.accept"})
-        line = WebSocketLine(self._exchange, receive, send)
+        _drop_head(scope, receive)
+        line = WebSocketLine(self._exchange, receive, send, self._sending)
         self._lines[line] = asyncio.current_task()
-        try:
-            await line.run()
-        finally:
-            del self._lines[line]
+        return line
 
     async def _watch(self) -> None:
         """Notice agents that fell silent, and forget those long gone."""
@@ -170,6 +183,21 @@ def _headers(scope: Scope) -> dict[str, str]:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
+
+
+def _drop_head(scope: Scope, receive: Receive) -> None:
+    """Let go of the head of an accepted upgrade, which would else live as long as the line: 4 KB.
+
+    Those that parsed it hold the same headers: uvicorn's ``websockets-sansio`` is known to keep
+    a request and a response, and needs neither any more. Other servers are left alone.
+    """
+    if isinstance(scope["headers"], list):
+        scope["headers"].clear()
+    parser = getattr(receive, "__self__", None)
+    for message in (getattr(parser, "request", None), getattr(parser, "response", None)):
+        headers = getattr(message, "headers", None)
+        if isinstance(headers, MutableMapping):
+            headers.clear()
 
 
 async def _refuse_upgrade(scope: Scope, send: Send, refused: Refused) -> None:

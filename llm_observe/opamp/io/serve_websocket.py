@@ -20,6 +20,7 @@ from llm_observe.errors import MessageTooLarge
 from llm_observe.opamp import wire
 from llm_observe.opamp.io.exchange import Answer, Exchange
 from llm_observe.opamp.io.registry import AgentLink
+from llm_observe.opamp.io.sending import SEND_S, Sending
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -27,9 +28,6 @@ Send = Callable[[Message], Awaitable[None]]
 
 FIRST_MESSAGE_S = 30.0
 """How long a new line may stay silent."""
-
-SEND_S = 30.0
-"""How long one message may wait for the peer to read."""
 
 MAX_OWED = 32
 """Answers the peer may leave unread before no more of its messages are read."""
@@ -55,30 +53,31 @@ class WebSocketLine:
         "_answers",
         "_busy",
         "_closing",
+        "_drain",
         "_exchange",
         "_gone",
         "_malformed",
         "_pushes",
         "_receive",
         "_send",
-        "_sending_since",
+        "_sending",
         "_stoppable",
         "_task",
-        "_timer",
         "_writer",
         "agents",
     )
 
     transport: Literal["websocket"] = "websocket"
 
-    def __init__(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+    def __init__(self, exchange: Exchange, receive: Receive, send: Send, sending: Sending) -> None:
         self.agents: dict[bytes, AgentLink] = {}
         self._exchange = exchange
         self._receive = receive
         self._send = send
+        self._sending = sending
         # Answers owed while the writer is at work, and agents for whom something is due unasked.
         self._answers: deque[Answer] | None = None
-        self._pushes: dict[AgentLink, None] = {}
+        self._pushes: dict[AgentLink, None] | None = None
         self._writer: asyncio.Task[None] | None = None
         # A message is being handled: what is due unasked comes after its answer.
         self._busy = False
@@ -86,8 +85,7 @@ class WebSocketLine:
         self._task: asyncio.Task[Any] | None = None
         # It waits for the peer, not for the handler: it may be stopped.
         self._stoppable = False
-        self._sending_since: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._drain: asyncio.TimerHandle | None = None
         self._malformed = 0
         self._gone = False
 
@@ -100,7 +98,7 @@ class WebSocketLine:
 
     def push(self, link: AgentLink) -> None:
         """Send what has become due for an agent."""
-        self._pushes[link] = None
+        self._owe(link)
         if not self._busy:
             self._start_writer()
 
@@ -121,28 +119,44 @@ class WebSocketLine:
     # --------------------------------------------------------------------------------- its one task
 
     async def run(self) -> None:
-        """Serve the line until either side ends it."""
+        """Serve the line until either side ends it.
+
+        An idle line waits here and in nothing deeper: each frame of a waiting task is memory.
+        """
         self._task = asyncio.current_task()
         reason = "the connection broke"
         try:
-            reason = await self._serve()
+            event = await self._first()
+            while event["type"] == "websocket.receive":
+                await self._take(event.get("bytes"))
+                del event  # an idle line holds no message
+                self._check_open()
+                event = await self._receive()
+                self._stoppable = False
+            reason = _closed_by_peer(event)
+        except (Closing, asyncio.CancelledError) as error:
+            reason = await self._said_goodbye(error)
         finally:
-            for waiting in (self._timer, self._writer):
-                if waiting is not None:
-                    waiting.cancel()
+            self._stoppable = False
+            self._stop_helpers()
             await self._detach(reason)
 
-    async def _serve(self) -> str:
-        try:
-            return await self._read()
-        except Closing as closing:
-            await self._send_close(closing)
-            return closing.reason
-        except asyncio.CancelledError:
-            if self._closing is None or self._task is None or self._task.uncancel():
-                raise  # not by `close`: the server is being torn down
-            await self._send_close(self._closing)
-            return self._closing.reason
+    async def _said_goodbye(self, error: Closing | asyncio.CancelledError) -> str:
+        """Send the Close frame, and say why; raises if it was not `close` that stopped the task."""
+        if isinstance(error, Closing):
+            closing: Closing = error
+        elif self._closing is None or self._task is None or self._task.uncancel():
+            raise error  # the server is being torn down
+        else:
+            closing = self._closing
+        await self._send_close(closing)
+        return closing.reason
+
+    def _stop_helpers(self) -> None:
+        self._sending.ended(self)
+        for waiting in (self._drain, self._writer):
+            if waiting is not None:
+                waiting.cancel()
 
     async def _send_close(self, closing: Closing) -> None:
         with suppress(Exception):  # the peer may be gone already
@@ -157,34 +171,31 @@ class WebSocketLine:
             link.line = None
         await self._exchange.line_closed(links, reason)
 
-    async def _read(self) -> str:
-        event = await self._first()
-        while event["type"] == "websocket.receive":
-            self._busy = True
-            await self._take(event.get("bytes"))
-            self._busy = False
-            if self._pushes:
-                self._start_writer()
-            event = await self._next()
-        return _closed_by_peer(event)
-
     async def _first(self) -> Message:
+        self._check_open()
         try:
             async with asyncio.timeout(FIRST_MESSAGE_S):
-                return await self._next()
+                event = await self._receive()
         except TimeoutError:
             raise Closing(1008, "no message came") from None
+        self._stoppable = False
+        return event
 
-    async def _next(self) -> Message:
+    def _check_open(self) -> None:
+        """Before each wait for a message, during which `close` may stop the task."""
         if self._closing is not None:
             raise self._closing
         self._stoppable = True
-        try:
-            return await self._receive()
-        finally:
-            self._stoppable = False
 
     async def _take(self, data: bytes | None) -> None:
+        """Handle a message; what became due meanwhile goes out after its answer."""
+        self._busy = True
+        await self._handle(data)
+        self._busy = False
+        if self._pushes:
+            self._start_writer()
+
+    async def _handle(self, data: bytes | None) -> None:
         if data is None:
             raise Closing(1003, "OpAMP is binary")
         try:
@@ -197,7 +208,7 @@ class WebSocketLine:
             raise Closing(1008, "too many malformed messages")
         await self._answer(answer)
         if link is not None and link.protocol.has_news():
-            self._pushes[link] = None  # an answer may not have room for all of it
+            self._owe(link)  # an answer may not have room for all of it
 
     async def _answer(self, answer: Answer) -> None:
         """Send an answer; behind what is being sent, if there is something."""
@@ -214,6 +225,11 @@ class WebSocketLine:
             self._stoppable = False
 
     # ---------------------------------------------------------------------- its writer, now and then
+
+    def _owe(self, link: AgentLink) -> None:
+        if self._pushes is None:
+            self._pushes = {}
+        self._pushes[link] = None
 
     def _start_writer(self) -> None:
         if self._writer is None and not self._gone:
@@ -235,47 +251,32 @@ class WebSocketLine:
             del self._pushes[link]
             if link.line is self and link.connected and link.protocol.has_news():
                 return partial(self._pushed, link)
+        self._pushes = None
         return None
 
     def _pushed(self, link: AgentLink) -> bytes:
         payload = link.protocol.reply(time.monotonic())
         if link.protocol.has_news():  # one custom message at a time, and no more than fits
-            self._pushes[link] = None
+            self._owe(link)
         return payload
 
     async def _send_bytes(self, payload: bytes) -> None:
         if self._gone:
             return
-        loop = asyncio.get_running_loop()
-        self._sending_since = loop.time()
-        if self._timer is None:
-            self._timer = loop.call_later(SEND_S, self._look_at_sending)
+        self._sending.began(self)
         try:
             await self._send({"type": "websocket.send", "bytes": wire.add_header(payload)})
         except (OSError, RuntimeError):  # servers differ in how they tell of a lost peer
             self._lose()
         finally:
-            self._sending_since = None
+            self._sending.ended(self)
 
     def _lose(self) -> None:
         """Nothing can be sent any more; what has arrived is still read."""
         self._gone = True
-        if self._timer is not None:
-            self._timer.cancel()
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(DRAIN_S, self.close, 1001, "the connection broke")
-
-    def _look_at_sending(self) -> None:
-        """One timer for all that is sent: it looks whether the same message still waits."""
-        self._timer = None
-        if self._sending_since is None:
-            return
-        loop = asyncio.get_running_loop()
-        left_s = self._sending_since + SEND_S - loop.time()
-        if left_s > 0:
-            self._timer = loop.call_later(left_s, self._look_at_sending)
-        else:
-            self.close(1008, "the agent does not read")
+        if self._drain is None:
+            loop = asyncio.get_running_loop()
+            self._drain = loop.call_later(DRAIN_S, self.close, 1001, "the connection broke")
 
 
 def _closed_by_peer(event: Message) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -93,14 +93,21 @@ class Socket:
     """A WebSocket as an ASGI application sees it: both ends in memory."""
 
     def __init__(self, app: OpAMPServer, extensions: Mapping[str, Any] | None = None) -> None:
-        self._app, self._extensions = app, extensions
-        self._to_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._app = app
+        self.scope: dict[str, Any] = {
+            "type": "websocket",
+            "headers": [(b"Authorization", b"Bearer t")],
+            "client": ("127.0.0.1", 5),
+            "extensions": extensions,
+        }
+        self.to_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.receive: Callable[[], Awaitable[Any]] = self.to_app.get
         self._from_app: asyncio.Queue[Any] = asyncio.Queue()
         # While not set, the peer does not read.
         self.reading = asyncio.Event()
         self.reading.set()
         self.left = False
-        self._to_app.put_nowait({"type": "websocket.connect"})
+        self.to_app.put_nowait({"type": "websocket.connect"})
 
     async def _send(self, message: Any) -> None:
         await self.reading.wait()
@@ -108,19 +115,16 @@ class Socket:
             raise OSError("the peer is gone")
         self._from_app.put_nowait(message)
 
+    async def _run(self) -> None:
+        await self._app(self.scope, self.receive, self._send)
+
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Socket]:
-        scope = {
-            "type": "websocket",
-            "headers": [(b"Authorization", b"Bearer t")],
-            "client": ("127.0.0.1", 5),
-            "extensions": self._extensions,
-        }
-        task = asyncio.create_task(self._app(scope, self._to_app.get, self._send))
+        task = asyncio.create_task(self._run())
         try:
             yield self
         finally:
-            self._to_app.put_nowait({"type": "websocket.disconnect", "code": 1000})
+            self.to_app.put_nowait({"type": "websocket.disconnect", "code": 1000})
             self.reading.set()
             await asyncio.wait_for(task, DEADLINE_S)
 
@@ -134,7 +138,7 @@ class Socket:
 
     def put(self, data: bytes | str) -> None:
         key = "bytes" if isinstance(data, bytes) else "text"
-        self._to_app.put_nowait({"type": "websocket.receive", key: data})
+        self.to_app.put_nowait({"type": "websocket.receive", key: data})
 
     def say(self, message: opamp_pb2.AgentToServer) -> None:
         self.put(wire.encode(message, framed=True))

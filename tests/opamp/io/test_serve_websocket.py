@@ -15,7 +15,7 @@ from llm_observe.opamp.events import (
     StatusReported,
     UidRequested,
 )
-from llm_observe.opamp.io import serve_websocket
+from llm_observe.opamp.io import sending, serve_websocket
 from llm_observe.opamp.io.asgi import AgentLink
 from llm_observe.opamp.values import AgentCapabilities, ConfigFile
 from tests.opamp.io.peers import MANAGED, Hand, Recorder, Socket, make_server
@@ -199,7 +199,7 @@ async def test_a_peer_that_does_not_read_holds_up_nobody_else(recorder: Recorder
 async def test_a_peer_that_never_reads_is_given_up(
     recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serve_websocket, "SEND_S", 0.05)
+    monkeypatch.setattr(sending, "SEND_S", 0.05)
     server = make_server(recorder)
     async with Socket(server).open() as line:
         await line.got()
