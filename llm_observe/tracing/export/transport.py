@@ -10,6 +10,7 @@ import gzip
 import os
 import threading
 from collections.abc import Mapping
+from http.client import BadStatusLine
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -206,7 +207,12 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
+_OTHER_PROTOCOL = "the other side does not speak HTTP/1 (is it a port for gRPC?)"
+
+
 def _reason(error: Exception, timeout_s: float) -> str:
+    if any(type(each) is BadStatusLine for each in error.args):  # its subclass: nothing was said
+        return _OTHER_PROTOCOL
     template = next((text for kind, text in _REASONS if isinstance(error, kind)), "{kind}")
     return template.format(timeout=timeout_s, cause=_cause(error), kind=type(error).__name__)
 

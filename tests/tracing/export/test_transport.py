@@ -12,6 +12,7 @@ import pytest
 import trustme
 
 from llm_observe.settings.model import Destination
+from llm_observe.testing import OTLPGrpcSink, serve_grpc
 from llm_observe.tracing.export.exchange import Aborted, Exchange
 from llm_observe.tracing.export.transport import Transport
 from llm_observe.tracing.export.verdict import Answer
@@ -163,6 +164,14 @@ def test_a_connection_that_the_server_closed_is_replaced(sink: Sink, transport: 
 )
 def test_what_cannot_be_reached_is_explained(transport: Transport, url: str, reason: str) -> None:
     assert post(transport, url).reason == reason
+
+
+def test_a_port_for_grpc_is_told_from_one_that_hangs_up(sink: Sink, transport: Transport) -> None:
+    with serve_grpc(OTLPGrpcSink()) as server:
+        said = post(transport, server.url).reason
+    assert said == "the other side does not speak HTTP/1 (is it a port for gRPC?)"
+    sink.script = [Reply(close=True)]
+    assert post(transport, sink.url).reason == "the connection broke"
 
 
 def test_a_proxy_named_by_the_environment_is_used_but_never_for_loopback(
