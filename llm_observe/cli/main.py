@@ -50,6 +50,9 @@ NOUNS: dict[str, Noun] = {
     "set": Noun("set", _CHANGE, "Change single settings: set sampling.ratio=0.5 --wait."),
     "apply": Noun("apply", _CHANGE, "Replace the settings by a file's."),
     "undo": Noun("undo", _CHANGE, "Restore the settings from before a version."),
+    "redaction": Noun(
+        "redaction", _CHANGE, "Try redaction rules on samples; list the detectors of this machine."
+    ),
     "token": Noun("token", _CHANGE, "Create, list and withdraw access tokens."),
 }
 
