@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from llm_observe.agent import receivers
 from llm_observe.agent.lastgood import LastGood
 from llm_observe.agent.options import Options
 from llm_observe.opamp import (
@@ -81,6 +82,9 @@ class Link(Protocol):
     ) -> None:
         """Set parts of the status; what changed is sent as soon as possible."""
 
+    def settle(self, settings_hash: bytes, errors: Mapping[str, str] | None = None) -> None:
+        """Say what became of the offer of own telemetry with this hash."""
+
     def stop(self, timeout_s: float = 2.0) -> None:
         """Say goodbye and end."""
 
@@ -110,8 +114,12 @@ class Store:
 
 def capabilities(options: Options) -> AgentCapabilities:
     """What this agent can do here; nothing that it may not."""
-    moves = AgentCapabilities.ACCEPTS_OPAMP_CONNECTION_SETTINGS
-    return CAPABILITIES | moves if options.connection_offers else CAPABILITIES
+    can = CAPABILITIES
+    if options.connection_offers:
+        can |= AgentCapabilities.ACCEPTS_OPAMP_CONNECTION_SETTINGS
+    if receivers.may_be_offered(options.limits):
+        can |= AgentCapabilities.REPORTS_OWN_TRACES | AgentCapabilities.REPORTS_OWN_METRICS
+    return can
 
 
 def rules(options: Options) -> Rules:

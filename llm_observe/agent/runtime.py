@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from llm_observe.agent import doors, reports, standing
+from llm_observe.agent import doors, owning, reports, standing
 from llm_observe.agent.health import Watch
 from llm_observe.agent.lastgood import RemoteState
 from llm_observe.agent.link import MakeLink, dialling
@@ -124,6 +124,8 @@ class Runtime:
                 self._offered(event)
             elif isinstance(event, events.IdentityAssigned):
                 self._renamed(event.instance_uid)
+            elif isinstance(event, events.ConnectionSettingsOffered):
+                self._wanted_elsewhere(event)
             self._look()
         except Exception:  # the agent's thread must outlive any fault of its own
             logger.exception("llm-observe: the agent's thread met a fault and goes on")
@@ -143,6 +145,8 @@ class Runtime:
                     event = later
                 elif isinstance(later, events.IdentityAssigned):
                     self._renamed(later.instance_uid)
+                elif isinstance(later, events.ConnectionSettingsOffered):
+                    self._wanted_elsewhere(later)
         except queue.Empty:
             return None
         return _STOP if event is None else event
@@ -171,6 +175,19 @@ class Runtime:
             now.lastgood.save(now.remote)
         self.introduce()
 
+    def _wanted_elsewhere(self, event: events.ConnectionSettingsOffered) -> None:
+        """The server says where it wants our own telemetry; the client has seen to the rest."""
+        errors: owning.Errors
+        try:
+            self.standing, errors = owning.take(
+                self._pipeline, self.standing, self._options, event.offer, self._clock()
+            )
+        except Exception as error:  # whatever it was, the server must not read silence as success
+            logger.exception("llm-observe: could not take up offered destinations")
+            errors = dict.fromkeys(owning.NAMES, f"an internal fault ({type(error).__name__})")
+        self._link.report(effective_config=self._effective())
+        self._link.settle(event.offer.hash, errors)
+
     # -- settings -----------------------------------------------------------------------------
 
     def _offered(self, offer: events.ConfigOffered) -> None:
@@ -192,7 +209,8 @@ class Runtime:
         given, before = self._options, self.standing.resolved
         fragment = read_offer(offer.files, given.limits)
         now = self._clock()
-        candidate = with_remote(given.layers, fragment, now, given.limits)
+        layers = standing.layers(given, self.standing.own)
+        candidate = with_remote(layers, fragment, now, given.limits)
         problems = new_problems(candidate, before)
         if problems:
             raise SettingsError(problems)
@@ -217,7 +235,8 @@ class Runtime:
         if held is not None and held != fragment:
             fragment, since = held, self._clock()
             given = self._options
-            tightened = with_remote(given.layers, fragment, since, given.limits)
+            layers = standing.layers(given, self.standing.own)
+            tightened = with_remote(layers, fragment, since, given.limits)
             resolved = keep_ages(tightened, resolved)
             self._pipeline.config_hash = config_hash(resolved)
         error = "\n".join(map(str, problems))

@@ -9,11 +9,12 @@ from typing import Any
 
 from opentelemetry.sdk.resources import Resource
 
-from llm_observe.agent import doors
+from llm_observe.agent import doors, receivers
 from llm_observe.agent.identity import make_resource, renamed
 from llm_observe.agent.lastgood import LastGood, RemoteState, Saved
 from llm_observe.agent.options import Options, default_service_name
-from llm_observe.errors import LLMObserveError
+from llm_observe.agent.receivers import Own
+from llm_observe.errors import LLMObserveError, StateError
 from llm_observe.settings.documents import document_hash, without
 from llm_observe.settings.layers import (
     Layer,
@@ -24,6 +25,7 @@ from llm_observe.settings.layers import (
     resolve,
 )
 from llm_observe.settings.model import CaptureLevel, Limits
+from llm_observe.tracing.export import vault
 from llm_observe.uids import new_uid, uid_text
 from llm_observe.version import __version__
 
@@ -40,6 +42,8 @@ class Standing:
     lastgood: LastGood
     remote: RemoteState
     resolved: Resolved
+    own: Own = receivers.NOTHING
+    """Where a control plane wants this process's own telemetry."""
 
     @property
     def config_hash(self) -> str:
@@ -67,13 +71,14 @@ def first(options: Options) -> Standing:
     if options.opamp_url and not options.disabled:
         lastgood = LastGood.open(options.state_root, service, __version__)
     uid = lastgood.assigned_uid() or new_uid()
-    remote = _load(lastgood, options)
+    remote, own = _load(lastgood, options), _load_own(lastgood, options)
     return Standing(
         uid=uid,
         resource=make_resource(service, uuid.UUID(bytes=uid), options.resource, __version__),
         lastgood=lastgood,
         remote=remote,
-        resolved=_resolved(options, remote),
+        resolved=resolved_of(options, remote, own),
+        own=own,
     )
 
 
@@ -93,14 +98,22 @@ def retold(before: Standing, options: Options) -> Standing:
     What the control plane said beyond the program's limits is let go of, and is a refusal.
     """
     remote = _within(before.remote, options.limits)
+    own = receivers.within(before.own, options.limits)
     service = options.service_name or default_service_name()
     uid = uuid.UUID(bytes=before.uid)
     return replace(
         before,
         resource=make_resource(service, uid, options.resource, __version__),
         remote=remote,
-        resolved=_resolved(options, remote),
+        resolved=resolved_of(options, remote, own),
+        own=own,
     )
+
+
+def layers(options: Options, own: Own) -> dict[Layer, LayerValue]:
+    """What is said below the remote layer."""
+    offered = LayerValue(receivers.fragment(own), own.since)
+    return {**options.layers, Layer.OFFER: offered}
 
 
 def _within(remote: RemoteState, limits: Limits) -> RemoteState:
@@ -118,9 +131,21 @@ def schema() -> Any:
     return importlib.import_module("llm_observe.settings.schema")
 
 
-def _resolved(options: Options, remote: RemoteState) -> Resolved:
-    layers = {**options.layers, Layer.REMOTE: LayerValue(remote.fragment, remote.since)}
-    return resolve(layers, options.limits)
+def resolved_of(options: Options, remote: RemoteState, own: Own = receivers.NOTHING) -> Resolved:
+    """The settings that all of it leads to."""
+    said = LayerValue(remote.fragment, remote.since)
+    return resolve({**layers(options, own), Layer.REMOTE: said}, options.limits)
+
+
+def _load_own(lastgood: LastGood, options: Options) -> Own:
+    """What was taken by the process before, as far as the limits still let it."""
+    try:
+        own = receivers.within(receivers.load(lastgood), options.limits)
+    except (OSError, StateError) as error:
+        lastgood.trouble = f"where own telemetry was to go is not known: {error}"
+        own = receivers.NOTHING
+    vault.hold(own.secrets)
+    return own
 
 
 def _load(lastgood: LastGood, options: Options) -> RemoteState:
@@ -138,4 +163,4 @@ def _load(lastgood: LastGood, options: Options) -> RemoteState:
 def _check(saved: Saved, options: Options) -> None:
     if saved.version != __version__:
         schema().validate(saved.state.fragment)
-    _resolved(options, saved.state)
+    resolved_of(options, saved.state)

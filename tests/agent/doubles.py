@@ -10,11 +10,18 @@ from typing import Any
 
 from opentelemetry.sdk.resources import Resource
 
-from llm_observe.agent import standing
+from llm_observe.agent import link, standing
 from llm_observe.agent.options import Options, read_options
 from llm_observe.agent.runtime import Runtime, Start
 from llm_observe.errors import Problem
-from llm_observe.opamp import AgentCapabilities, ConfigFile, ServerCapabilities, events
+from llm_observe.opamp import (
+    AgentCapabilities,
+    ConfigFile,
+    ConnectionOffer,
+    ServerCapabilities,
+    candidate,
+    events,
+)
 from llm_observe.opamp.client import ClientProtocol
 from llm_observe.opamp.io.memory import MemoryPair
 from llm_observe.opamp.server import ServerProtocol
@@ -71,11 +78,11 @@ class MemoryLink:
     """An OpAMP client whose server is in the same memory; `Bench.deliver` moves the messages."""
 
     def __init__(self, uid: bytes, hear: Callable[[events.ClientEvent], None]) -> None:
-        capabilities = AgentCapabilities.ACCEPTS_REMOTE_CONFIG
-        for name in ("REMOTE_CONFIG", "EFFECTIVE_CONFIG", "HEALTH", "AVAILABLE_COMPONENTS"):
-            capabilities |= AgentCapabilities[f"REPORTS_{name}"]
-        self.pair = MemoryPair(ClientProtocol(uid, capabilities), ServerProtocol(uid, CAPABILITIES))
-        self.hear, self.state, self.let = hear, LinkState(), False
+        own = AgentCapabilities.REPORTS_OWN_TRACES | AgentCapabilities.REPORTS_OWN_METRICS
+        client = ClientProtocol(uid, link.CAPABILITIES | own)
+        self.pair = MemoryPair(client, ServerProtocol(uid, CAPABILITIES))
+        self.state, self.let, self._hear = LinkState(), False, hear
+        self.record = candidate.Record()
 
     def start(self) -> None:
         self.pair.connect()
@@ -83,6 +90,23 @@ class MemoryLink:
 
     def report(self, **parts: Any) -> None:
         self.pair.client.report(**{k: v for k, v in parts.items() if v is not None})
+
+    def hear(self, event: events.ClientEvent) -> None:
+        """Hand an event on, as a client that keeps account of offered connections does."""
+        if isinstance(event, events.ConnectionSettingsOffered):
+            args = (event.offer, "ws://in-memory", candidate.Rules(), event.left_out)
+            self._keep(candidate.offered(self.record, *args))
+            if not candidate.has_rest(event.offer):
+                return
+        self._hear(event)
+
+    def settle(self, settings_hash: bytes, errors: Mapping[str, str] | None = None) -> None:
+        lines = [f"{name}: {text}" for name, text in (errors or {}).items()]
+        self._keep(candidate.rest_settled(self.record, settings_hash, lines))
+
+    def _keep(self, record: candidate.Record) -> None:
+        self.record = record
+        self.report(connection_status=record.status)
 
     def stop(self, timeout_s: float = 2.0) -> None:
         self.pair.client.say_goodbye()
@@ -135,6 +159,10 @@ class Bench:
         self.link.pair.server.offer_config({name: file}, digest)
         self.serve()
         return digest
+
+    def offer_connections(self, offer: ConnectionOffer) -> None:
+        self.link.pair.server.offer_connections(offer)
+        self.serve()
 
     @property
     def seen(self) -> Any:

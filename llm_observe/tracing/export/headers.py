@@ -2,7 +2,8 @@
 
 ``env:NAME`` is a variable's value, ``env:NAME#key`` one entry of a variable that holds
 ``key=value,…`` (as ``OTEL_EXPORTER_OTLP_HEADERS`` does, url-encoded), ``file:/PATH`` a file's
-content without surrounding blanks. They are read for each request, so a rotated token is used
+content without surrounding blanks, ``offer:HASH`` a secret that came with a destination which a
+control plane offered; settings cannot name those. They are read for each request, so a rotated token is used
 from the next request on.
 """
 
@@ -15,6 +16,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from llm_observe.settings.model import Destination
+from llm_observe.tracing.export import vault
 
 MAX_FILE_BYTES = 64 * 1024
 """Largest file that is read for a header."""
@@ -84,6 +86,8 @@ def _read(header: str, reference: str, environ: Mapping[str, str]) -> str:
         return _from_environment(header, rest, environ)
     if kind == "file":
         return _from_file(header, Path(rest))
+    if kind == vault.KIND:
+        return vault.read(rest)
     raise HeaderError(header, "no reference", "env:NAME or file:/PATH")
 
 

@@ -1,0 +1,131 @@
+"""An offer of own telemetry, from judgement to destinations in force; see `receivers`.
+
+Each of own_traces and own_metrics is judged for itself; what is taken is probed together, as any
+destination is, before it replaces anything. Withdrawn is what is offered without an address; what
+an offer leaves out stays as it is (OpAMP, "ConnectionSettingsOffers").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from llm_observe.agent import receivers, standing
+from llm_observe.agent.offers import keep_ages
+from llm_observe.agent.options import Options
+from llm_observe.agent.receivers import Own, Receiver
+from llm_observe.agent.standing import Standing, config_hash
+from llm_observe.agent.steered import Steered
+from llm_observe.errors import Problem, SettingsError
+from llm_observe.opamp import ConnectionOffer, ConnectionSettings, TLSSettings
+from llm_observe.opamp.candidate import merged
+from llm_observe.settings.model import Limits
+from llm_observe.tracing.export import vault
+
+NAMES = ("own_traces", "own_metrics")
+_APPLY_S = 15.0
+
+Errors = Mapping[str, str]
+"""Why a part of an offer is not in force, by ``own_traces`` or ``own_metrics``."""
+
+
+def take(
+    pipeline: Steered, before: Standing, options: Options, offer: ConnectionOffer, now: float
+) -> tuple[Standing, Errors]:
+    """Put in force what of the offer can be, and keep it across restarts.
+
+    What cannot be tried, or kept, leaves all as it was.
+    """
+    own, errors = judged(before.own, offer, options.limits, now)
+    if own == before.own:
+        return before, errors
+    vault.hold((*before.own.secrets, *own.secrets))
+    after = _with(before, own, options)
+    trouble: tuple[Problem, ...] | None = None
+    try:
+        trouble = _tried(pipeline, after) or _kept(after)
+    finally:
+        if trouble != ():
+            pipeline.begin_again(before.resource, before.resolved.settings, before.config_hash)
+        vault.hold((before if trouble != () else after).own.secrets)
+    if trouble:
+        return before, {**errors, **_for_each(offer, trouble, errors)}
+    return after, errors
+
+
+def _with(before: Standing, own: Own, options: Options) -> Standing:
+    resolved = standing.resolved_of(options, before.remote, own)
+    return replace(before, own=own, resolved=keep_ages(resolved, before.resolved))
+
+
+def judged(own: Own, offer: ConnectionOffer, limits: Limits, now: float) -> tuple[Own, Errors]:
+    """What is taken of an offer, and why the rest is not. Nothing is tried here."""
+    errors: dict[str, str] = {}
+    for name in NAMES:
+        offered: ConnectionSettings | None = getattr(offer, name)
+        if offered is None:
+            continue
+        wanted = replace(own, **{name: _receiver(getattr(own, name), offered, now)})
+        problem = _problem(offered) or receivers.limit_problems(wanted, limits).get(name, "")
+        if problem:
+            errors[name] = problem
+        else:
+            own = wanted
+    return own, errors
+
+
+def _receiver(former: Receiver | None, offered: ConnectionSettings, now: float) -> Receiver | None:
+    """Where to; a header that is not told anew goes on to the same host alone."""
+    if not offered.endpoint:
+        return None
+    known = ConnectionSettings(former.endpoint, former.headers) if former is not None else None
+    headers = merged(known, offered).headers or {}
+    receiver = Receiver(offered.endpoint, dict(headers), now)
+    same = former is not None and replace(former, since=now) == receiver
+    return former if same else receiver
+
+
+_UNTRIED: tuple[tuple[str, Callable[[ConnectionSettings], bool]], ...] = (
+    ("client certificates are not supported", lambda offered: offered.certificate),
+    ("a proxy of its own is not supported", lambda offered: offered.proxy is not None),
+    (
+        "TLS settings of its own are not supported; the platform's authorities count",
+        lambda offered: (
+            offered.tls is not None
+            and replace(offered.tls, include_system_pool=False) != TLSSettings()
+        ),
+    ),
+)
+
+
+def _problem(offered: ConnectionSettings) -> str:
+    """Why it cannot be taken at all. Nothing of it is quoted."""
+    if not offered.endpoint:
+        return ""
+    plain = {"destinations": {receivers.DESTINATION: {"endpoint": offered.endpoint}}}
+    try:
+        standing.schema().validate(plain)
+    except SettingsError as error:
+        return f"expected {error.problems[0].expected}"
+    return next((text for text, holds in _UNTRIED if holds(offered)), "")
+
+
+def _tried(pipeline: Steered, after: Standing) -> tuple[Problem, ...]:
+    applied = pipeline.apply(
+        after.resolved.settings, config_hash(after.resolved), timeout_s=_APPLY_S
+    )
+    return applied.problems
+
+
+def _kept(after: Standing) -> tuple[Problem, ...]:
+    try:
+        after.lastgood.keep_record(receivers.RECORD, receivers.to_bytes(after.own))
+    except OSError:
+        return (Problem("", "no state folder that can be written", "one, to keep it in"),)
+    return ()
+
+
+def _for_each(offer: ConnectionOffer, problems: tuple[Problem, ...], known: Errors) -> Errors:
+    """The same problems for every part that was tried; they were tried together."""
+    text = "; ".join(str(problem) for problem in problems)
+    return {n: text for n in NAMES if getattr(offer, n) is not None and n not in known}

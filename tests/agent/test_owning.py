@@ -1,0 +1,238 @@
+"""Own telemetry where a control plane wants it: taken, kept, withdrawn, refused."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from llm_observe.agent import owning, receivers, standing
+from llm_observe.agent.link import capabilities
+from llm_observe.agent.options import read_options
+from llm_observe.errors import Problem, StateError
+from llm_observe.opamp import (
+    AgentCapabilities,
+    ConfigState,
+    ConnectionOffer,
+    ConnectionSettings,
+    ProxySettings,
+    TLSSettings,
+)
+from llm_observe.settings.model import Destination, Limits
+from llm_observe.tracing.export import headers
+from tests.agent.doubles import Bench
+
+CANARY = "c4nary-credential"
+TOKEN = {"Authorization": f"Bearer {CANARY}"}
+TRACES = ConnectionSettings("https://own:4318/v1/traces", TOKEN)
+METRICS = ConnectionSettings("https://own:4318/v1/metrics", TOKEN)
+NOWHERE = ConnectionSettings("")
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def status(bench: Bench) -> tuple[bytes, ConfigState, str]:
+    found = bench.seen.connection_status
+    return found.hash, found.state, found.error
+
+
+def destinations(bench: Bench) -> dict[str, Destination]:
+    return dict(bench.pipeline.settings.destinations)
+
+
+def files(bench: Bench) -> str:
+    return "".join(file.body.decode() for file in bench.seen.effective_config.values())
+
+
+def test_both_signals_to_one_place_are_the_destination_opamp(bench: Bench) -> None:
+    bench.offer_connections(ConnectionOffer(b"1", own_traces=TRACES, own_metrics=METRICS))
+    assert status(bench) == (b"1", ConfigState.APPLIED, "")
+    (one,) = destinations(bench).items()
+    assert one[0] == "opamp"
+    assert (one[1].endpoint, one[1].signals) == ("https://own:4318", ("traces", "metrics"))
+    assert headers.resolve(one[1], {}) == {"authorization": f"Bearer {CANARY}"}
+    sources = bench.effective("llm-observe.sources")
+    assert sources["destinations.opamp.endpoint"] == {"layer": "offer", "since": 1000.0}
+    assert bench.pipeline.config_hash == bench.runtime.standing.config_hash
+
+
+def test_signals_to_two_places_are_two_destinations(bench: Bench) -> None:
+    elsewhere = replace(METRICS, endpoint="https://other:4318/v1/metrics")
+    bench.offer_connections(ConnectionOffer(b"1", own_traces=TRACES, own_metrics=elsewhere))
+    found = {name: (d.endpoint, d.signals) for name, d in destinations(bench).items()}
+    assert found == {
+        "opamp": ("https://own:4318", ("traces",)),
+        "opamp-metrics": ("https://other:4318", ("metrics",)),
+    }
+
+
+def test_what_an_offer_leaves_out_stays_and_what_has_no_address_is_withdrawn(bench: Bench) -> None:
+    bench.offer_connections(ConnectionOffer(b"1", own_traces=TRACES))
+    bench.offer_connections(ConnectionOffer(b"2", own_metrics=METRICS))
+    assert destinations(bench)["opamp"].signals == ("traces", "metrics")
+    bench.offer_connections(ConnectionOffer(b"3", own_traces=NOWHERE))
+    assert destinations(bench)["opamp"].signals == ("metrics",)
+    bench.offer_connections(ConnectionOffer(b"4", own_metrics=NOWHERE))
+    assert status(bench) == (b"4", ConfigState.APPLIED, "")
+    assert destinations(bench) == {}
+    assert "opamp" not in files(bench)
+
+
+def test_what_was_applied_is_not_run_again(bench: Bench) -> None:
+    bench.offer_connections(ConnectionOffer(b"1", own_traces=TRACES))
+    assert len(bench.pipeline.applied) == 1
+    bench.offer_connections(ConnectionOffer(b"2", own_traces=TRACES))  # another hash, the same
+    assert status(bench) == (b"2", ConfigState.APPLIED, "")
+    assert len(bench.pipeline.applied) == 1
+
+
+def test_a_header_that_is_not_told_anew_goes_on_to_the_same_host_alone(bench: Bench) -> None:
+    bench.offer_connections(ConnectionOffer(b"1", own_traces=TRACES))
+    path = ConnectionSettings("https://own:4318/deep/v1/traces")
+    bench.offer_connections(ConnectionOffer(b"2", own_traces=path))
+    assert CANARY in str(headers.resolve(destinations(bench)["opamp"], {}))
+    bench.offer_connections(
+        ConnectionOffer(b"3", own_traces=ConnectionSettings("https://b/v1/traces"))
+    )
+    assert destinations(bench)["opamp"].headers == {}
+
+
+def test_what_does_not_answer_replaces_nothing(bench: Bench) -> None:
+    bench.offer_connections(ConnectionOffer(b"1", own_traces=TRACES))
+    before = bench.pipeline.settings, bench.pipeline.config_hash
+    bench.pipeline.problems = (Problem("destinations.opamp", "no answer", "one that answers"),)
+    bench.pipeline.held = lambda old, new: replace(old, destinations={})
+    elsewhere = replace(TRACES, endpoint="https://dead/v1/traces")
+    bench.offer_connections(ConnectionOffer(b"2", own_traces=elsewhere))
+    digest, state, error = status(bench)
+    assert (digest, state) == (b"2", ConfigState.FAILED)
+    assert error.startswith("own_traces: destinations.opamp")
+    assert (bench.pipeline.settings, bench.pipeline.config_hash) == before
+    assert bench.runtime.standing.own.own_traces is not None
+    assert bench.runtime.standing.own.own_traces.endpoint == TRACES.endpoint
+
+
+def test_a_restart_goes_on_with_them_and_within_the_limits_of_then(bench: Bench) -> None:
+    bench.offer_connections(ConnectionOffer(b"1", own_traces=TRACES, own_metrics=METRICS))
+    (record,) = bench.folder.rglob("own_telemetry.json")
+    assert record.stat().st_mode & 0o777 == 0o600
+    bench.runtime.standing.lastgood.after_fork_in_child()  # gives the folder back
+    again = standing.first(bench.options)
+    assert again.resolved.settings.destinations["opamp"].endpoint == "https://own:4318"
+    assert CANARY in str(headers.resolve(again.resolved.settings.destinations["opamp"], {}))
+    again.lastgood.after_fork_in_child()
+    environ = {**bench.environ, "LLM_OBSERVE_LIMIT_DESTINATION_HOSTS": "other"}
+    limited = standing.first(read_options(environ, 0.0))
+    assert limited.resolved.settings.destinations == {}
+    limited.lastgood.after_fork_in_child()
+    record.write_text("{")
+    damaged = standing.first(bench.options)
+    assert "not known" in damaged.lastgood.trouble
+    assert damaged.resolved.settings.destinations == {}
+
+
+def test_remote_settings_and_those_offers_stand_beside_each_other(bench: Bench) -> None:
+    bench.offer_connections(ConnectionOffer(b"1", own_traces=TRACES))
+    bench.offer({"sampling": {"ratio": 0.5}})
+    assert bench.pipeline.settings.sampling.ratio == 0.5
+    assert "opamp" in destinations(bench)
+    bench.offer_connections(ConnectionOffer(b"2", own_traces=NOWHERE))
+    assert bench.pipeline.settings.sampling.ratio == 0.5
+    bench.offer_connections(ConnectionOffer(b"3", own_traces=TRACES))
+    bench.offer({"destinations": {"opamp": {"enabled": False}}})
+    assert not destinations(bench)["opamp"].enabled
+
+
+@pytest.mark.parametrize(
+    ("offered", "says"),
+    [
+        (replace(TRACES, proxy=ProxySettings("http://p")), "proxy"),
+        (replace(TRACES, tls=TLSSettings(insecure_skip_verify=True)), "TLS"),
+        (replace(TRACES, endpoint="own:4318"), "URL"),
+        (replace(TRACES, endpoint=f"https://u:{CANARY}@own/v1/traces"), "headers"),
+        (replace(TRACES, endpoint=f"https://own/v1/traces?x={CANARY}"), "query"),
+    ],
+)
+def test_what_cannot_be_done_here_is_refused_and_not_quoted(
+    bench: Bench, offered: ConnectionSettings, says: str
+) -> None:
+    bench.offer_connections(ConnectionOffer(b"1", own_traces=offered, own_metrics=METRICS))
+    digest, state, error = status(bench)
+    assert (digest, state) == (b"1", ConfigState.FAILED)
+    assert (says in error, CANARY in error) == (True, False)
+    assert destinations(bench)["opamp"].signals == ("metrics",)
+
+
+def test_a_client_certificate_is_refused() -> None:
+    offer = ConnectionOffer(b"1", own_traces=replace(TRACES, certificate=True))
+    own, errors = owning.judged(receivers.NOTHING, offer, Limits(), 1.0)
+    assert (own, errors) == (
+        receivers.NOTHING,
+        {"own_traces": "client certificates are not supported"},
+    )
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        {"LLM_OBSERVE_LIMIT_DESTINATION_HOSTS": "other,*.example.com"},
+        {"LLM_OBSERVE_LIMIT_REMOTE_KEYS": "sampling"},
+    ],
+)
+def test_beyond_the_limits_nothing_is_taken(tmp_path: Path, limit: dict[str, str]) -> None:
+    bench = Bench(tmp_path, **limit)
+    bench.offer_connections(ConnectionOffer(b"1", own_traces=TRACES))
+    digest, state, error = status(bench)
+    assert (digest, state, "local limit" in error) == (b"1", ConfigState.FAILED, True)
+    assert bench.pipeline.applied == []
+
+
+def test_what_cannot_be_kept_is_not_taken(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    bench = Bench(tmp_path / "file")
+    bench.offer_connections(ConnectionOffer(b"1", own_traces=TRACES))
+    digest, state, error = status(bench)
+    assert (digest, state, "state folder" in error) == (b"1", ConfigState.FAILED, True)
+    assert destinations(bench) == {}
+
+
+def test_credentials_show_nowhere(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    bench.offer_connections(ConnectionOffer(b"1", own_traces=TRACES, own_metrics=METRICS))
+    bench.pipeline.fault = RuntimeError("broken")
+    moved = replace(TRACES, headers={"Authorization": f"Bearer {CANARY}-2"})
+    bench.offer_connections(ConnectionOffer(b"2", own_traces=moved))
+    assert status(bench)[1] is ConfigState.FAILED
+    bench.wait(60)
+    told = [caplog.text, files(bench), repr(bench.seen), repr(bench.runtime.standing)]
+    assert not any(CANARY in text for text in told)
+    assert "offer:" in files(bench)
+
+
+@pytest.mark.parametrize(
+    ("limit", "announced"),
+    [
+        ({}, True),
+        ({"LLM_OBSERVE_LIMIT_DESTINATION_HOSTS": "a"}, True),
+        ({"LLM_OBSERVE_LIMIT_DESTINATION_HOSTS": ""}, False),
+        ({"LLM_OBSERVE_LIMIT_REMOTE_KEYS": "sampling"}, False),
+    ],
+)
+def test_it_is_announced_where_the_limits_let_it_be(limit: dict[str, str], announced: bool) -> None:
+    own = AgentCapabilities.REPORTS_OWN_TRACES | AgentCapabilities.REPORTS_OWN_METRICS
+    can = capabilities(read_options(limit, 0.0))
+    assert (own in can) is announced
+    assert AgentCapabilities.REPORTS_OWN_LOGS not in can
+
+
+def test_what_another_version_wrote_is_an_error() -> None:
+    own = receivers.Own(receivers.Receiver("https://a", {"x": "y"}, 1.0))
+    assert receivers.from_bytes(receivers.to_bytes(own)) == own
+    for data in (b"", b"[]", b"{}", b'{"format": 9}', b'{"format": 1, "own_traces": 3}'):
+        with pytest.raises(StateError):
+            receivers.from_bytes(data)
