@@ -25,6 +25,7 @@ from llm_observe.settings.documents import diff, merge, without
 from llm_observe.settings.layers import Layer, LayerValue, as_document, resolve
 from llm_observe.settings.model import Settings
 from llm_observe.tracing import patch
+from llm_observe.tracing.applying import Grants
 from llm_observe.tracing.applying_foreign import name_of, not_enforceable, out_of_reach
 from llm_observe.tracing.pipeline import Pipeline
 from llm_observe.tracing.starting import OwnProvider
@@ -69,10 +70,10 @@ def foreign_provider() -> trace.TracerProvider | None:
 
 
 def make_pipeline(
-    resource: Resource, settings: Settings, config_hash: str
+    resource: Resource, settings: Settings, config_hash: str, grants: Grants = ()
 ) -> Pipeline | ForeignPipeline:
     """The pipeline of this process. Ours becomes the global provider where nobody has set one."""
-    own = Pipeline(resource, settings, config_hash)
+    own = Pipeline(resource, settings, config_hash, grants=grants)
     provider, recorder = foreign_provider(), _instrumentors()
     if provider is not None:
         module = importlib.import_module("llm_observe.tracing.foreign_pipeline")

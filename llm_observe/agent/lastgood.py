@@ -16,12 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from llm_observe.errors import StateError
+from llm_observe.policy import grants
+from llm_observe.policy.capture import Clocks
+from llm_observe.policy.grants import Book
 from llm_observe.settings.documents import document_hash
 from llm_observe.statedir import StateDir
 from llm_observe.uids import uid_from_text, uid_text
 
 _FILE = "remote.json"
 _IDENTITY = "instance_uid"
+_GRANTS = "grants.json"
 _FORMAT = 1
 
 
@@ -132,6 +136,19 @@ class LastGood:
     def save(self, state: RemoteState) -> None:
         """Write through to disk before what it says is reported; never raises."""
         self._write(_FILE, state.encode(self._version))
+
+    def load_grants(self, now: Clocks, boot_id: str) -> Book | None:
+        """The grants that run or have ended; None where nothing was kept, or it is damaged."""
+        try:
+            data = self._folder.read(_GRANTS) if self._folder is not None else None
+            return grants.load(json.loads(data), now, boot_id) if data else None
+        except (StateError, KeyError, TypeError, ValueError, AttributeError) as error:
+            self.trouble = f"{_GRANTS} is damaged, and what it held has ended: {error}"
+            return None
+
+    def save_grants(self, book: Book, now: Clocks, boot_id: str) -> None:
+        """Write through to disk, before what it says is in force; never raises."""
+        self._write(_GRANTS, json.dumps(grants.save(book, now, boot_id)).encode())
 
     def assigned_uid(self) -> bytes | None:
         """The instance uid that a server assigned to this folder, or None."""

@@ -216,7 +216,8 @@ def _default_layer(
     return {"destinations": {CONTROL_PLANE: destination}}
 
 
-_LIMIT_KEYS = ("capture_level", "destination_hosts", "remote_keys")
+_LIMIT_LISTS = ("destination_hosts", "remote_keys")
+_LIMIT_KEYS = ("capture_level", *_LIMIT_LISTS, "grant_longest_s")
 
 
 def _limits(given: Limits | Mapping[str, Any] | None, environment: Limits) -> Limits:
@@ -228,6 +229,7 @@ def _limits(given: Limits | Mapping[str, Any] | None, environment: Limits) -> Li
         ),
         destination_hosts=_stricter(code.destination_hosts, environment.destination_hosts),
         remote_keys=_stricter(code.remote_keys, environment.remote_keys),
+        grant_longest_s=min(code.grant_longest_s, environment.grant_longest_s),
     )
 
 
@@ -245,9 +247,18 @@ def _limits_from(given: Mapping[str, Any]) -> Limits:
         raise SettingsError(
             [Problem("limits.capture_level", repr(values["capture_level"]), f"one of {levels}")]
         ) from None
-    for name in _LIMIT_KEYS[1:]:
+    values["grant_longest_s"] = _seconds(values.get("grant_longest_s", Limits().grant_longest_s))
+    for name in _LIMIT_LISTS:
         values[name] = None if values.get(name) is None else tuple(values[name])
     return Limits(**values)
+
+
+def _seconds(value: Any) -> float:
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    if not plain or not value >= 0:
+        problem = Problem("limits.grant_longest_s", repr(value), "seconds, at least 0")
+        raise SettingsError([problem])
+    return float(value)
 
 
 def _stricter(

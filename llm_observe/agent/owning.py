@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from llm_observe.agent import receivers, standing
+from llm_observe.agent import granting, receivers, standing
 from llm_observe.agent.offers import keep_ages
 from llm_observe.agent.options import Options
 from llm_observe.agent.receivers import Own, Receiver
@@ -19,6 +19,7 @@ from llm_observe.agent.steered import Steered
 from llm_observe.errors import Problem, SettingsError
 from llm_observe.opamp import ConnectionOffer, ConnectionSettings, TLSSettings
 from llm_observe.opamp.candidate import merged
+from llm_observe.policy.capture import ActiveGrant
 from llm_observe.settings.model import Limits
 from llm_observe.tracing.export import vault
 
@@ -43,10 +44,13 @@ def take(
     after = _with(before, own, options)
     trouble: tuple[Problem, ...] | None = None
     try:
-        trouble = _tried(pipeline, after) or _kept(after)
+        trouble = _tried(pipeline, after, options) or _kept(after)
     finally:
         if trouble != ():
-            pipeline.begin_again(before.resource, before.resolved.settings, before.config_hash)
+            pipeline.begin_again(
+                before.resource, before.resolved.settings, before.config_hash,
+                grants=_grants(before, options),
+            )  # fmt: skip
         vault.hold((before if trouble != () else after).own.secrets)
     if trouble:
         return before, {**errors, **_for_each(offer, trouble, errors)}
@@ -54,7 +58,8 @@ def take(
 
 
 def _with(before: Standing, own: Own, options: Options) -> Standing:
-    resolved = standing.resolved_of(options, before.remote, own)
+    whole = standing.resolved_of(options, before.remote, own)
+    resolved = granting.running(whole, before.book)
     return replace(before, own=own, resolved=keep_ages(resolved, before.resolved))
 
 
@@ -110,11 +115,16 @@ def _problem(offered: ConnectionSettings) -> str:
     return next((text for text, holds in _UNTRIED if holds(offered)), "")
 
 
-def _tried(pipeline: Steered, after: Standing) -> tuple[Problem, ...]:
+def _tried(pipeline: Steered, after: Standing, options: Options) -> tuple[Problem, ...]:
     applied = pipeline.apply(
-        after.resolved.settings, config_hash(after.resolved), timeout_s=_APPLY_S
-    )
+        after.resolved.settings, config_hash(after.resolved),
+        grants=_grants(after, options), timeout_s=_APPLY_S,
+    )  # fmt: skip
     return applied.problems
+
+
+def _grants(now: Standing, options: Options) -> tuple[ActiveGrant, ...]:
+    return granting.active(now.resolved, now.book, options.limits)
 
 
 def _kept(after: Standing) -> tuple[Problem, ...]:

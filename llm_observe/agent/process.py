@@ -13,10 +13,11 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from llm_observe.agent import doors, standing
+from llm_observe.agent import doors, granting, standing
 from llm_observe.agent.exits import exits
 from llm_observe.agent.options import Options
 from llm_observe.agent.status import Link, Status, delivered
+from llm_observe.policy.capture import ActiveGrant
 from llm_observe.settings.model import Settings
 from llm_observe.tracing import instrument, patch
 from llm_observe.tracing.export import late
@@ -56,7 +57,9 @@ class Handle:
 
     def _connect(self) -> None:
         now = self._first
-        self._pipeline = doors.make_pipeline(now.resource, now.resolved.settings, now.config_hash)
+        self._pipeline = doors.make_pipeline(
+            now.resource, now.resolved.settings, now.config_hash, self._grants()
+        )
         unasked = doors.wrapped_unasked()
         patch.connect(self._pipeline)
         if self._options.instrument:
@@ -70,6 +73,10 @@ class Handle:
     def _standing(self) -> standing.Standing:
         runtime = self._runtime
         return runtime.standing if runtime else self._first
+
+    def _grants(self) -> tuple[ActiveGrant, ...]:
+        now = self._first
+        return granting.active(now.resolved, now.book, self._options.limits)
 
     def _start_runtime(self, after_s: float = _EXPORTERS_FIRST_S) -> None:
         url = self._options.opamp_url
@@ -105,7 +112,9 @@ class Handle:
         if was.disabled:
             return
         now = self._first = standing.retold(self._standing, options)
-        self._pipeline.begin_again(now.resource, now.resolved.settings, now.config_hash)
+        self._pipeline.begin_again(
+            now.resource, now.resolved.settings, now.config_hash, grants=self._grants()
+        )
         if not options.instrument:
             instrument.uninstall()
         runtime = self._runtime
@@ -134,7 +143,9 @@ class Handle:
         if inherited is not None:
             inherited.let_go()
         now = self._first
-        self._pipeline.after_fork_in_child(now.resource, now.resolved.settings, now.config_hash)
+        self._pipeline.after_fork_in_child(
+            now.resource, now.resolved.settings, now.config_hash, grants=self._grants()
+        )
         self._start_runtime(_SETTLE_S)
 
     @property
@@ -158,7 +169,7 @@ class Handle:
             service_name=str(now.resource.attributes["service.name"]),
             instance_id=uid_text(now.uid),
             link=Link(server=server, connected=connected, last_error=error),
-            settings=now.resolved.document,
+            settings=granting.in_force(now.resolved, now.book).document,
             instrumentors={info.library: info.state for info in instrument.installed()},
             provider=str(now.resource.attributes.get(doors.PROVIDER, "")),
             disabled=self._options.disabled,

@@ -9,6 +9,7 @@ from typing import Any
 
 from opentelemetry.sdk.resources import Resource
 
+from llm_observe.agent.granting import InForce
 from llm_observe.agent.identity import identifying, non_identifying
 from llm_observe.agent.lastgood import RemoteState
 from llm_observe.agent.offers import ENTRY
@@ -20,7 +21,6 @@ from llm_observe.opamp import (
     ConfigState,
     ConfigStatus,
 )
-from llm_observe.settings.layers import Resolved
 from llm_observe.settings.schema import schema_hash
 from llm_observe.tracing.instrument import InstrumentorInfo
 
@@ -38,17 +38,15 @@ def description(resource: Resource) -> AgentDescription:
     )
 
 
-def effective_config(resolved: Resolved, *, samples: bool = True) -> dict[str, ConfigFile]:
+def effective_config(now: InForce, *, samples: bool = True) -> dict[str, ConfigFile]:
     """Every key in force, and where each came from. Headers are references, never secrets.
 
     ``samples`` False: a tracer provider that is not ours does, and nothing of ours is in force.
     """
-    document = {
-        name: part for name, part in resolved.document.items() if samples or name != _SAMPLING
-    }
+    document = {name: part for name, part in now.document.items() if samples or name != _SAMPLING}
     sources = {
-        path: {"layer": str(source.layer), "since": source.since}
-        for path, source in resolved.sources.items()
+        path: source
+        for path, source in now.sources.items()
         if samples or not path.startswith(f"{_SAMPLING}.")
     }
     return {

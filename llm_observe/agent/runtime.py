@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from llm_observe.agent import doors, owning, reports, standing
+from llm_observe.agent import doors, granting, owning, reports, standing
 from llm_observe.agent.health import Watch
 from llm_observe.agent.lastgood import RemoteState
 from llm_observe.agent.link import MakeLink, dialling
@@ -30,8 +30,11 @@ from llm_observe.agent.standing import Standing, config_hash
 from llm_observe.agent.steered import Steered
 from llm_observe.errors import Problem, SettingsError
 from llm_observe.opamp import ConfigFile, ConfigState, ConfigStatus, events
+from llm_observe.policy.capture import Clocks
+from llm_observe.policy.grants import Book
 from llm_observe.settings.layers import Resolved
 from llm_observe.tracing import instrument
+from llm_observe.tracing.clocks import present
 from llm_observe.tracing.gate import gate
 
 __all__ = ["Runtime", "Start", "dialling"]
@@ -40,6 +43,9 @@ logger = logging.getLogger("llm_observe.agent")
 
 _LOOK_S = 2.0
 _APPLY_S = 15.0
+_SOON_S = 0.02
+_KEEP_S = 10.0
+"""How often the book of grants is written down while one runs."""
 _STOP, _WAKE = object(), events.Connected()
 
 
@@ -60,8 +66,14 @@ class Runtime:
     """
 
     def __init__(
-        self, start: Start, make_link: MakeLink, *, clock: Callable[[], float] = time.time
+        self,
+        start: Start,
+        make_link: MakeLink,
+        *,
+        clock: Callable[[], float] = time.time,
+        clocks: Callable[[], Clocks] = present,
     ) -> None:
+        self._clocks, self._kept_at = clocks, 0.0
         self._options, self._pipeline, self._clock = start.options, start.pipeline, clock
         self.standing = start.standing
         self._inbox: queue.SimpleQueue[events.ClientEvent | None] = queue.SimpleQueue()
@@ -88,7 +100,8 @@ class Runtime:
 
     def _effective(self) -> dict[str, ConfigFile]:
         samples = doors.PROVIDER not in self.standing.resource.attributes
-        return reports.effective_config(self.standing.resolved, samples=samples)
+        now = granting.in_force(self.standing.resolved, self.standing.book)
+        return reports.effective_config(now, samples=samples)
 
     def stop(self, timeout_s: float = 2.0) -> None:
         """Say goodbye and end the thread, within ``timeout_s`` seconds."""
@@ -126,14 +139,20 @@ class Runtime:
                 self._renamed(event.instance_uid)
             elif isinstance(event, events.ConnectionSettingsOffered):
                 self._wanted_elsewhere(event)
+            self._end_grants()
             self._look()
         except Exception:  # the agent's thread must outlive any fault of its own
             logger.exception("llm-observe: the agent's thread met a fault and goes on")
         return True
 
     def _run(self) -> None:
-        while self.step(_LOOK_S):
+        while self.step(self._wait_s()):
             pass
+
+    def _wait_s(self) -> float:
+        """Until the next look, or the end of a grant."""
+        left = self.standing.book.next_end(self._clocks())
+        return _LOOK_S if left is None else min(_LOOK_S, left + _SOON_S)
 
     def _next(self, wait_s: float) -> object:
         """The next event; of several offers in a row only the newest counts."""
@@ -169,8 +188,12 @@ class Runtime:
         if told is None:
             return
         before, self._options = self.standing.remote, told
-        now = self.standing = standing.retold(self.standing, told)
-        self._pipeline.begin_again(now.resource, now.resolved.settings, now.config_hash)
+        now = self.standing = standing.retold(self.standing, told, self._clocks())
+        grants = granting.active(now.resolved, now.book, told.limits)
+        self._pipeline.begin_again(
+            now.resource, now.resolved.settings, now.config_hash, grants=grants
+        )
+        self._keep(now.book)
         if now.remote != before:
             now.lastgood.save(now.remote)
         self.introduce()
@@ -210,17 +233,20 @@ class Runtime:
         fragment = read_offer(offer.files, given.limits)
         now = self._clock()
         layers = standing.layers(given, self.standing.own)
-        candidate = with_remote(layers, fragment, now, given.limits)
-        problems = new_problems(candidate, before)
+        wanted = with_remote(layers, fragment, now, given.limits)
+        problems = new_problems(wanted, before)
         if problems:
             raise SettingsError(problems)
+        candidate, book = granting.begun(wanted, self.standing.book, self._clocks(), given.limits)
         applied = self._pipeline.apply(
-            candidate.settings, config_hash(candidate), timeout_s=_APPLY_S
-        )
+            candidate.settings, config_hash(candidate),
+            grants=granting.active(candidate, book, given.limits), timeout_s=_APPLY_S,
+        )  # fmt: skip
         if applied.problems:
             held = held_fragment(before, applied.settings, self.standing.remote.fragment)
             self._refuse(offer.config_hash, applied.problems, held)
             return
+        self._keep(book)
         self._settle(RemoteState(fragment, now, offer.config_hash), keep_ages(candidate, before))
 
     def _refuse(
@@ -237,6 +263,9 @@ class Runtime:
             given = self._options
             layers = standing.layers(given, self.standing.own)
             tightened = with_remote(layers, fragment, since, given.limits)
+            here = self._clocks()
+            tightened, book = granting.begun(tightened, self.standing.book, here, given.limits)
+            self._keep(book)
             resolved = keep_ages(tightened, resolved)
             self._pipeline.config_hash = config_hash(resolved)
         error = "\n".join(map(str, problems))
@@ -250,6 +279,40 @@ class Runtime:
             effective_config=self._effective(),
             config_status=reports.config_status(state),
         )
+
+    # -- grants -------------------------------------------------------------------------------
+
+    def _end_grants(self) -> None:
+        """What is over has ended: here and on disk first, then as the server is told.
+
+        Nothing leaves under an ended grant even before this: its end is looked at for every span.
+        """
+        now, before = self._clocks(), self.standing
+        book = before.book.at(now)
+        if book != before.book or (book.running and now.boot - self._kept_at >= _KEEP_S):
+            self._keep(book)
+        resolved = granting.running(before.resolved, book)
+        if resolved is not before.resolved and resolved != before.resolved:
+            self._without_ended(resolved, book)
+
+    def _without_ended(self, resolved: Resolved, book: Book) -> None:
+        """Said when it is true; what is still in flight by then is ended with the next step."""
+        applied = self._pipeline.apply(
+            resolved.settings, config_hash(resolved),
+            grants=granting.active(resolved, book, self._options.limits), timeout_s=_APPLY_S,
+        )  # fmt: skip
+        for problem in applied.problems:
+            logger.warning("llm-observe: a capture grant has ended, but %s", problem)
+        if not applied.problems:
+            self.standing = replace(self.standing, resolved=resolved)
+            self._link.report(effective_config=self._effective())
+
+    def _keep(self, book: Book) -> None:
+        """The book from now on; on disk too, if anything is in it."""
+        now = self._clocks()
+        self.standing, self._kept_at = replace(self.standing, book=book), now.boot
+        if book.running or book.ended:
+            self.standing.lastgood.save_grants(book, now, granting.boot_id())
 
     # -- health -------------------------------------------------------------------------------
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import importlib
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from opentelemetry.sdk.resources import Resource
 
-from llm_observe.agent import doors, receivers
+from llm_observe.agent import doors, granting, receivers
 from llm_observe.agent.identity import make_resource, renamed
 from llm_observe.agent.lastgood import LastGood, RemoteState, Saved
 from llm_observe.agent.options import Options, default_service_name
 from llm_observe.agent.receivers import Own
 from llm_observe.errors import LLMObserveError, StateError
+from llm_observe.policy.capture import Clocks
+from llm_observe.policy.grants import Book
 from llm_observe.settings.documents import document_hash, without
 from llm_observe.settings.layers import (
     Layer,
@@ -25,6 +27,7 @@ from llm_observe.settings.layers import (
     resolve,
 )
 from llm_observe.settings.model import CaptureLevel, Limits
+from llm_observe.tracing.clocks import present
 from llm_observe.tracing.export import vault
 from llm_observe.uids import new_uid, uid_text
 from llm_observe.version import __version__
@@ -42,6 +45,9 @@ class Standing:
     lastgood: LastGood
     remote: RemoteState
     resolved: Resolved
+    """In force; of grants only those that run."""
+    book: Book = field(default_factory=Book)
+    """The grants that run, and those that have ended."""
     own: Own = receivers.NOTHING
     """Where a control plane wants this process's own telemetry."""
 
@@ -60,7 +66,7 @@ def config_hash(resolved: Resolved) -> str:
     return document_hash(resolved.document).hex()[:16]
 
 
-def first(options: Options) -> Standing:
+def first(options: Options, now: Clocks | None = None) -> Standing:
     """A program that starts: what the control plane last said holds on, if a disk kept it.
 
     A uid that a server once assigned to this state folder is used again (OpAMP,
@@ -72,13 +78,35 @@ def first(options: Options) -> Standing:
         lastgood = LastGood.open(options.state_root, service, __version__)
     uid = lastgood.assigned_uid() or new_uid()
     remote, own = _load(lastgood, options), _load_own(lastgood, options)
+    now = now or present()
+    resolved, book = _begun(options, remote, own, _book(lastgood, remote, now), now)
     return Standing(
         uid=uid,
         resource=make_resource(service, uuid.UUID(bytes=uid), options.resource, __version__),
         lastgood=lastgood,
         remote=remote,
-        resolved=resolved_of(options, remote, own),
+        resolved=resolved,
+        book=book,
         own=own,
+    )
+
+
+def _book(lastgood: LastGood, remote: RemoteState, now: Clocks) -> Book:
+    """The grants as they were written down. One that is in force without being there has ended:
+    the book is written first, so it was lost or tampered with.
+    """
+    book = lastgood.load_grants(now, granting.boot_id()) or Book()
+    given = remote.fragment.get("capture", {}).get("grants", {})
+    return book.without(name for name in given if name not in book.running)
+
+
+def _begun(
+    options: Options, remote: RemoteState, own: Own, book: Book, now: Clocks
+) -> tuple[Resolved, Book]:
+    """On a provider that is not ours none begins: it may hold spans back beyond an end."""
+    ours = doors.PROVIDER not in options.resource
+    return granting.begun(
+        resolved_of(options, remote, own), book, now, options.limits, allowed=ours
     )
 
 
@@ -92,7 +120,7 @@ def forked(parent: Standing) -> Standing:
     return child.renamed(new_uid())
 
 
-def retold(before: Standing, options: Options) -> Standing:
+def retold(before: Standing, options: Options, now: Clocks | None = None) -> Standing:
     """The same process, for which the program itself now says other things than a command line did.
 
     What the control plane said beyond the program's limits is let go of, and is a refusal.
@@ -101,11 +129,13 @@ def retold(before: Standing, options: Options) -> Standing:
     own = receivers.within(before.own, options.limits)
     service = options.service_name or default_service_name()
     uid = uuid.UUID(bytes=before.uid)
+    resolved, book = _begun(options, remote, own, before.book, now or present())
     return replace(
         before,
         resource=make_resource(service, uid, options.resource, __version__),
         remote=remote,
-        resolved=resolved_of(options, remote, own),
+        resolved=resolved,
+        book=book,
         own=own,
     )
 

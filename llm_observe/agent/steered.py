@@ -7,7 +7,7 @@ from typing import Protocol
 from opentelemetry.sdk.resources import Resource
 
 from llm_observe.settings.model import Settings
-from llm_observe.tracing.applying import Applied
+from llm_observe.tracing.applying import Applied, Grants
 from llm_observe.tracing.export.status import PipelineStatus
 
 
@@ -16,10 +16,19 @@ class Steered(Protocol):
 
     config_hash: str
 
-    def apply(self, settings: Settings, config_hash: str, *, timeout_s: float = 10.0) -> Applied:
+    def apply(
+        self,
+        settings: Settings,
+        config_hash: str,
+        *,
+        grants: Grants = (),
+        timeout_s: float = 10.0,
+    ) -> Applied:
         """Put settings in force, as `Pipeline.apply`."""
 
-    def begin_again(self, resource: Resource, settings: Settings, config_hash: str) -> None:
+    def begin_again(
+        self, resource: Resource, settings: Settings, config_hash: str, *, grants: Grants = ()
+    ) -> None:
         """Put settings in force that are not asked about, as `Pipeline.begin_again`."""
 
     def rename(self, resource: Resource) -> None:

@@ -31,6 +31,7 @@ OWN_VARIABLES = {
     "LLM_OBSERVE_OPAMP_CONNECTION_OFFERS": "on: the control plane may lead the agent to another OpAMP connection (address, headers, TLS, proxy), at its own host or at hosts within the limits. Off by default.",
     "LLM_OBSERVE_SIGNALS": "off: the process's signals are left alone, and SIGTERM may lose the last half second of spans.",
     "LLM_OBSERVE_LIMIT_CAPTURE_LEVEL": "Limit: the highest capture level that anybody may set.",
+    "LLM_OBSERVE_LIMIT_GRANT_LONGEST_S": "Limit: seconds that a timed capture grant may run; 0: none may.",
     "LLM_OBSERVE_LIMIT_DESTINATION_HOSTS": "Limit: hosts that telemetry may be sent to, separated by commas; *.example.com covers subdomains.",
     "LLM_OBSERVE_LIMIT_REMOTE_KEYS": "Limit: keys that the control plane may set, by prefix, separated by commas.",
     "OTEL_SERVICE_NAME": "Name of the service, where the code does not give one.",

@@ -49,6 +49,9 @@ NOUNS: dict[str, Noun] = {
     "history": Noun("history", _SEE, "List the versions of the settings: who, when, what."),
     "set": Noun("set", _CHANGE, "Change single settings: set sampling.ratio=0.5 --wait."),
     "apply": Noun("apply", _CHANGE, "Replace the settings by a file's."),
+    "capture": Noun(
+        "capture", _CHANGE, "Record more for some time: capture grant --for 15m --user ann."
+    ),
     "undo": Noun("undo", _CHANGE, "Restore the settings from before a version."),
     "redaction": Noun(
         "redaction", _CHANGE, "Try redaction rules on samples; list the detectors of this machine."

@@ -57,8 +57,8 @@ def connect(server: str | None, token: str | None, *, timeout_s: float = 10.0) -
     return ControlClient(server, token, timeout_s=timeout_s)
 
 
-def seconds(text: str) -> float:
-    """``30s``, ``2m``, ``500ms``, ``1h`` or a plain number, as seconds.
+def seconds(text: str, most: float = 86_400) -> float:
+    """``30s``, ``2m``, ``500ms``, ``1h`` or a plain number, as seconds; at most ``most``.
 
     Raises:
         typer.BadParameter: Anything else, or nothing above zero.
@@ -69,7 +69,7 @@ def seconds(text: str) -> float:
         value = float(number) * _UNITS[unit]
     except (ValueError, KeyError):
         value = 0.0
-    if not 0 < value <= 86_400:
+    if not 0 < value <= most:
         raise typer.BadParameter(f"{text!r} is no time; write 30s, 2m or 500ms.")
     return value
 

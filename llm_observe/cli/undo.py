@@ -11,7 +11,7 @@ from llm_observe.cli.output import Format
 from llm_observe.cli.publish import Manner, publish
 from llm_observe.control.client import ControlClient, Json
 from llm_observe.errors import NotFound
-from llm_observe.settings.documents import Fragment, with_value, without
+from llm_observe.settings.documents import Fragment, split_path, with_value, without
 
 app = typer.Typer()
 
@@ -60,8 +60,17 @@ def _found(client: ControlClient, number: int | None, service: str | None) -> Js
 
 
 def turned_back(document: Fragment, changes: list[Json]) -> Fragment:
-    """The document with some changes taken back."""
+    """The document with some changes taken back. A grant that has ended does not come back."""
     for change in changes:
         path, value = change["path"], change["before"]
-        document = without(document, path) if value is None else with_value(document, path, value)
+        if value is None:
+            document = without(document, path)
+        elif not _ended_grant(document, path):
+            document = with_value(document, path, value)
     return document
+
+
+def _ended_grant(document: Fragment, path: str) -> bool:
+    names = split_path(path)
+    grants = document.get("capture", {}).get("grants", {})
+    return names[:2] == ("capture", "grants") and names[2] not in grants

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from llm_observe.control import desired as rules
-from llm_observe.control import plan
+from llm_observe.control import grants, plan
 from llm_observe.control.bus import Bus
 from llm_observe.control.model import (
     AuditRow,
@@ -64,7 +64,7 @@ class SettingsCases:
         Raises:
             SettingsError: One problem per wrong key.
         """
-        return self._result(self._drafted(edit))
+        return self._result(await self._checked(self._drafted(edit)))
 
     async def change(self, edit: Edit) -> ChangeResult:
         """Validate, store as a new version, and offer it; it is durable when this returns.
@@ -75,7 +75,8 @@ class SettingsCases:
             SettingsError: One problem per wrong key; nothing was stored.
         """
         async with self._changing:
-            return await self._publish(self._drafted(edit), "change settings")
+            draft = await self._checked(self._drafted(edit))
+            return await self._publish(draft, "change settings")
 
     async def undo(
         self,
@@ -88,7 +89,7 @@ class SettingsCases:
         """A new version that restores what the scope wanted before ``version``.
 
         Without a version: the newest one of ``service``'s scope (so a second undo takes the first
-        one back).
+        one back). A grant that has ended does not come back.
 
         Raises:
             NotFound: No such version, or nothing to undo.
@@ -97,7 +98,9 @@ class SettingsCases:
         async with self._changing:
             undone = await self._to_undo(version, service)
             before = await self._storage.before(undone)
-            document = before.document if before else {}
+            head = self._roster.head(undone.scope)
+            now = head.document if head else {}
+            document = grants.not_revived(before.document if before else {}, now)
             _check(Edit(undone.scope.service, comment=comment, author=author), document)
             text = comment or f"undo version {undone.version}"
             draft = Draft(undone.scope, document, self._clock(), author, text, undone.version)
@@ -162,6 +165,31 @@ class SettingsCases:
         document = rules.edited(head.document if head else {}, edit)
         _check(edit, document)
         return Draft(Scope.of(edit.service), document, self._clock(), edit.author, edit.comment)
+
+    async def _checked(self, draft: Draft) -> Draft:
+        """The draft, if each grant that begins in it has an id of its own, and is not over."""
+        head = self._roster.head(draft.scope)
+        found = grants.of(draft.document)
+        new = found.keys() - grants.of(head.document if head else {}).keys()
+        used = new & await self._grant_ids() if new else set()
+        late = new & set(grants.over(draft.document, draft.at))
+        problems = [Problem(grants.path(n), "an id used before", "a new id") for n in used]
+        problems += [
+            Problem(grants.path(n, "until"), repr(found[n].get("until")), "a moment to come")
+            for n in late - used
+        ]
+        if problems:
+            raise SettingsError(sorted(problems, key=str))
+        return draft
+
+    async def _grant_ids(self) -> set[str]:
+        """The id of every grant that there ever was."""
+        ids: set[str] = set()
+        page = await self._storage.history(None, limit=MAX_PAGE)
+        while page:
+            ids.update(name for version in page for name in grants.of(version.document))
+            page = await self._storage.history(None, below=page[-1].version, limit=MAX_PAGE)
+        return ids
 
     async def _publish(self, draft: Draft, action: str) -> ChangeResult:
         result = self._result(draft)

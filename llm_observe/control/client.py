@@ -157,6 +157,23 @@ class ControlClient:
                 return
             time.sleep(min(every_s, left))
 
+    # Grants
+
+    def grants(self) -> Iterator[Json]:
+        """Every grant that is wanted, and the agents in which it is in force."""
+        return self._wire.pages("/grants", {})
+
+    def begin_grant(self, wish: Mapping[str, Any], *, dry_run: bool = False) -> Json:
+        """Record more for some time; `llm_observe.control.grants.GrantWish` names the keys.
+
+        With ``dry_run`` nothing is stored or sent: the answer says whom it would reach.
+        """
+        return self._wire.object("POST", "/grants", body={**wish, "dry_run": dry_run})
+
+    def end_grant(self, grant_id: str) -> Json:
+        """End a grant now; it never begins again."""
+        return self._wire.object("DELETE", f"/grants/{part(grant_id)}")
+
     # Traces
 
     def traces(self, **filters: Any) -> Iterator[Json]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from llm_observe.control import grants
 from llm_observe.control.model import ChangeView, Edit, Scope, Version
 from llm_observe.errors import Problem, SettingsError
 from llm_observe.settings.documents import (
@@ -186,8 +187,10 @@ def loosens(before: Fragment, after: Fragment, in_force: Fragment | None) -> boo
 
     What is in force decides where the agent reported it. A level that is no longer set by us
     may fall back to anything the agent's own layers say, so taking back a level below ``full``
-    counts as loosening.
+    counts as loosening. So does a grant that begins, or is made wider.
     """
+    if grants.loosened(before, after):
+        return True
     old, new = capture_rank(before), capture_rank(after)
     if old == new:
         return False

@@ -155,6 +155,10 @@ class AgentSummary:
     config: ConfigSummary
     capture_level: str | None
     """Capture level in force, as reported; None where unknown or foreign."""
+    full_capture: bool
+    """Whether it says that anything is recorded at level full: by default, for a part, by a rule or a grant."""
+    full_capture_until: float | None
+    """When that ends by itself; None where it does not."""
     sampling_ratio: float | None
     """Sampling ratio in force, as reported; None where unknown or foreign."""
     capabilities: Sequence[str]

@@ -15,7 +15,7 @@ from pathlib import Path
 from llm_observe.control import model
 from llm_observe.control.bus import Bus, Watcher
 from llm_observe.control.cases_fleet import FleetCases
-from llm_observe.control.cases_settings import SettingsCases
+from llm_observe.control.cases_grants import GrantCases
 from llm_observe.control.cases_tokens import TokenCases
 from llm_observe.control.cases_traces import TraceCases
 from llm_observe.control.roster import Roster
@@ -34,7 +34,7 @@ def release() -> str:
         return "0"
 
 
-class Service(SettingsCases, FleetCases, TraceCases, TokenCases):
+class Service(GrantCases, FleetCases, TraceCases, TokenCases):
     """Use cases as async methods; records of `llm_observe.control.model` in and out.
 
     Order of calls: `Service.open`, any method from any task of that event loop, `stopping`

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from llm_observe.control import plan
+from llm_observe.control import grants, plan
 from llm_observe.control.arrived import capability_names
 from llm_observe.control.model import (
     AgentCounts,
@@ -44,7 +44,7 @@ def summary(record: AgentRecord, wanted: Desired) -> AgentSummary:
 
 def _row(record: AgentRecord, wanted: Desired) -> dict[str, Any]:
     told, more = record.description.identifying, record.description.non_identifying
-    document = record.effective.document or {}
+    document, full = record.effective.document or {}, grants.full_capture(record)
     return {
         "uid": record.uid,
         "service": record.service,
@@ -61,6 +61,8 @@ def _row(record: AgentRecord, wanted: Desired) -> dict[str, Any]:
         "health": record.health,
         "config": plan.stand(record, wanted),
         "capture_level": _text(_inner(document, "capture", "level")),
+        "full_capture": full.on,
+        "full_capture_until": full.until,
         "sampling_ratio": _number(_inner(document, "sampling", "ratio")),
         "capabilities": capability_names(record.capabilities),
     }
@@ -180,7 +182,9 @@ def counts(rows: Iterable[AgentSummary]) -> AgentCounts:
         refused=by_state[ConfigState.REFUSED],
         not_managed=by_state[ConfigState.NOT_MANAGED],
         unhealthy=sum(row.health.healthy is False for row in here),
-        capturing_content=sum(row.capture_level in _CONTENT_LEVELS for row in here),
+        capturing_content=sum(
+            row.full_capture or row.capture_level in _CONTENT_LEVELS for row in here
+        ),
     )
 
 

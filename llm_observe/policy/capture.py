@@ -7,14 +7,15 @@ look into (images, vectors, logs) is dropped below ``full``. Free text that the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import NamedTuple
 
 from llm_observe.conventions import Kind
 from llm_observe.policy.matching import Subject, compile_matcher
-from llm_observe.settings.model import Capture, CaptureLevel, CaptureRule
+from llm_observe.settings.model import Capture, CaptureLevel, CaptureRule, Matcher
 
 
 class Verdict(Enum):
@@ -93,15 +94,37 @@ def _verdicts(levels: Levels) -> Mapping[Kind, Verdict]:
     return {kind: verdict(kind, levels.of(kind)) for kind in Kind}
 
 
+class Clocks(NamedTuple):
+    """The present, in seconds: since the machine started (time asleep counts), and since 1970."""
+
+    boot: float
+    wall: float
+
+
+class ActiveGrant(NamedTuple):
+    """A grant that is running, and when it ends by either clock."""
+
+    name: str
+    match: Matcher
+    level: CaptureLevel
+    ends: Clocks
+
+    def over(self, now: Clocks) -> bool:
+        """Whether it has ended by either clock."""
+        return now.boot >= self.ends.boot or now.wall >= self.ends.wall
+
+
 class CapturePolicy:
     """Which levels hold for which call. Made once per settings; pure, any thread.
 
     Args:
-        capture: The settings.
+        capture: The settings. Of its grants none counts by itself.
+        grants: Those that are running.
     """
 
-    def __init__(self, capture: Capture) -> None:
+    def __init__(self, capture: Capture, grants: Iterable[ActiveGrant] = ()) -> None:
         self._base = _base(capture)
+        self._grants = [(grant.level, compile_matcher(grant.match)) for grant in grants]
         rules = sorted(capture.rules.items(), key=lambda item: (item[1].order, item[0]))
         self._rules = [
             (compile_matcher(rule.match), _lowered(self._base, rule)) for _, rule in rules
@@ -116,16 +139,30 @@ class CapturePolicy:
     @property
     def depends_on_call(self) -> bool:
         """Whether calls may differ; if not, every call has the levels of `Subject()`."""
-        return bool(self._rules)
+        return bool(self._rules or self._grants)
 
     def levels(self, subject: Subject) -> Levels:
         """The levels of a call."""
-        return next((levels for matches, levels in self._rules if matches(subject)), self._base)
+        found = next((levels for matches, levels in self._rules if matches(subject)), self._base)
+        for level, matches in self._grants:
+            if matches(subject):
+                found = _each(found, partial(highest, level))
+        return found
 
 
 def lowest(*levels: CaptureLevel) -> CaptureLevel:
     """The one that records least."""
     return min(levels, key=lambda level: level.rank)
+
+
+def highest(*levels: CaptureLevel) -> CaptureLevel:
+    """The one that records most."""
+    return max(levels, key=lambda level: level.rank)
+
+
+def _each(levels: Levels, change: Callable[[CaptureLevel], CaptureLevel]) -> Levels:
+    parts = tuple((kind, change(level)) for kind, level in levels.parts)
+    return Levels(change(levels.level), parts)
 
 
 def _base(capture: Capture) -> Levels:

@@ -6,17 +6,19 @@ that what holds can be told. It may allow less than both where rules of the two 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from llm_observe.policy.capture import PARTS, lowest
+from llm_observe.policy.capture import PARTS, ActiveGrant, Clocks, lowest
+from llm_observe.policy.grants import deadline
 from llm_observe.settings.model import (
     Action,
     Capture,
     CaptureLevel,
     CaptureRule,
     DetectorChoice,
+    Grant,
     PatternRule,
     Redaction,
 )
@@ -37,6 +39,7 @@ def capture_of_both(one: Capture, other: Capture) -> Capture:
     return Capture(
         level=level,
         rules=dict(_rules(one, other, floor)),
+        grants=dict(_grants(one, other)),
         max_chars=min(filter(None, (one.max_chars, other.max_chars)), default=0),
         **parts,
     )
@@ -52,6 +55,35 @@ def redaction_of_both(one: Redaction, other: Redaction) -> Redaction:
         allow=tuple(pattern for pattern in one.allow if pattern in other.allow),
         hash_key=one.hash_key if one.hash_key == other.hash_key else "",
     )
+
+
+def grants_of_both(
+    one: Iterable[ActiveGrant], other: Iterable[ActiveGrant]
+) -> tuple[ActiveGrant, ...]:
+    """The running grants that stand in both, each for the calls, the level and the time of both."""
+    known = {grant.name: grant for grant in other}
+    return tuple(
+        grant._replace(
+            level=lowest(grant.level, twin.level), ends=Clocks(*map(min, grant.ends, twin.ends))
+        )
+        for grant in one
+        if (twin := known.get(grant.name)) is not None and twin.match == grant.match
+    )
+
+
+def _grants(one: Capture, other: Capture) -> Iterator[tuple[str, Grant]]:
+    for name, grant in one.grants.items():
+        twin = other.grants.get(name)
+        if twin is not None and twin.match == grant.match:
+            yield (
+                name,
+                replace(
+                    grant,
+                    level=lowest(grant.level, twin.level),
+                    until=min(grant.until, twin.until, key=deadline),
+                    longest_s=min(grant.longest_s, twin.longest_s),
+                ),
+            )
 
 
 def _part(one: Capture, other: Capture, name: str) -> CaptureLevel | None:

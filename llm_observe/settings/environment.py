@@ -249,9 +249,9 @@ def _shared(environ: Environ) -> dict[str, Any]:
 
 
 def read_limits(environ: Environ) -> tuple[Limits, list[Problem]]:
-    """``LLM_OBSERVE_LIMIT_CAPTURE_LEVEL``, ``…_DESTINATION_HOSTS``, ``…_REMOTE_KEYS``.
+    """``LLM_OBSERVE_LIMIT_CAPTURE_LEVEL``, ``…_DESTINATION_HOSTS``, ``…_REMOTE_KEYS``, ``…_GRANT_LONGEST_S``.
 
-    An unreadable capture limit counts as ``off``: a limit that cannot be understood must not
+    An unreadable capture limit counts as ``off``, an unreadable time as 0: a limit that cannot be understood must not
     be wider than what was meant.
     """
     problems: list[Problem] = []
@@ -262,11 +262,25 @@ def read_limits(environ: Environ) -> tuple[Limits, list[Problem]]:
         except ValueError as error:
             problems.append(Problem("LLM_OBSERVE_LIMIT_CAPTURE_LEVEL", repr(text), str(error)))
             level = CaptureLevel.OFF
+    longest, longest_problems = _longest(environ)
     return Limits(
         capture_level=level,
+        grant_longest_s=longest,
         destination_hosts=_listed(environ.get("LLM_OBSERVE_LIMIT_DESTINATION_HOSTS")),
         remote_keys=_listed(environ.get("LLM_OBSERVE_LIMIT_REMOTE_KEYS")),
-    ), problems
+    ), [*problems, *longest_problems]
+
+
+def _longest(environ: Environ) -> tuple[float, list[Problem]]:
+    name = "LLM_OBSERVE_LIMIT_GRANT_LONGEST_S"
+    text = environ.get(name, "").strip()
+    try:
+        seconds = float(text or Limits().grant_longest_s)
+    except ValueError:
+        seconds = -1.0
+    if seconds >= 0:
+        return seconds, []
+    return 0.0, [Problem(name, repr(text[:80]), "seconds, at least 0")]
 
 
 def _listed(text: str | None) -> tuple[str, ...] | None:

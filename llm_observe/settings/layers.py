@@ -88,6 +88,7 @@ def resolve(layers: Mapping[Layer, LayerValue], limits: Limits | None = None) ->
 def beyond_limits(fragment: Fragment, limits: Limits) -> Iterator[Problem]:
     """What in this fragment exceeds the limits, one problem per key."""
     yield from _levels_beyond(fragment, limits)
+    yield from _grants_beyond(fragment, limits)
     for name, value in fragment.get("destinations", {}).items():
         host = urlsplit(value.get("endpoint", "")).hostname
         if host and not host_allowed(host, limits):
@@ -133,11 +134,23 @@ _LEVELS = frozenset({"level", *PARTS})
 
 
 def _levels_beyond(fragment: Fragment, limits: Limits) -> Iterator[Problem]:
-    """Capture levels above the limit: of all calls, of parts, of rules."""
+    """Capture levels above the limit: of all calls, of parts, of rules, of grants."""
     for path, value in flatten({"capture": fragment.get("capture", {})}).items():
         is_level = split_path(path)[-1] in _LEVELS and value is not None
         if is_level and CaptureLevel(value).rank > limits.capture_level.rank:
             yield Problem(path, value, f"at most {limits.capture_level} (local limit)")
+
+
+def _grants_beyond(fragment: Fragment, limits: Limits) -> Iterator[Problem]:
+    """Grants that would run longer than the limit, or whose level, if none is given, is above it."""
+    for name, grant in fragment.get("capture", {}).get("grants", {}).items():
+        path = ("capture", "grants", name)
+        if grant.get("longest_s", 0) > limits.grant_longest_s:
+            longest = f"at most {limits.grant_longest_s:g} (local limit)"
+            yield Problem(join_path((*path, "longest_s")), grant["longest_s"], longest)
+        if "level" not in grant and limits.capture_level is not CaptureLevel.FULL:
+            highest = f"at most {limits.capture_level} (local limit)"
+            yield Problem(join_path((*path, "level")), str(CaptureLevel.FULL), highest)
 
 
 def _capped(fragment: Fragment, limits: Limits) -> Fragment:
@@ -145,12 +158,14 @@ def _capped(fragment: Fragment, limits: Limits) -> Fragment:
     if fragment.get("capture", {}).get("level") is None:
         default = min(CaptureLevel.METADATA, limits.capture_level, key=lambda item: item.rank)
         capped = merge(capped, {"capture": {"level": str(default)}})
-    for problem in _levels_beyond(fragment, limits):
-        capped = merge(capped, _at(split_path(problem.path), str(limits.capture_level)))
     for problem in beyond_limits(fragment, limits):
         names = split_path(problem.path)
         if names[0] == "destinations":
             capped = merge(capped, {"destinations": {names[1]: {"enabled": False}}})
+        elif names[-1] == "longest_s":
+            capped = merge(capped, _at(names, limits.grant_longest_s))
+        else:
+            capped = merge(capped, _at(names, str(limits.capture_level)))
     return capped
 
 

@@ -153,6 +153,25 @@ class CaptureRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """A higher capture level for some calls until a moment; then it ends by itself."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    match: Matcher = field(default_factory=Matcher)
+    """Which calls."""
+
+    level: CaptureLevel = CaptureLevel.FULL
+    """The level that they have at least, in all their parts."""
+
+    until: Annotated[str, MaxLen(40)] = ""
+    """When it ends at the latest: a date and time with a time zone, such as 2026-12-01T18:00:00Z."""
+
+    longest_s: Annotated[float, Gt(0), Le(604_800)] = 3600.0
+    """Seconds after which it ends, however the clock is set; time while the process is stopped counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Capture:
     """What is recorded of prompts and answers."""
 
@@ -184,6 +203,9 @@ class Capture:
 
     rules: Mapping[Name, CaptureRule] = field(default_factory=dict)
     """Other levels for some calls."""
+
+    grants: Annotated[Mapping[Name, Grant], MaxLen(100)] = field(default_factory=dict)
+    """Higher levels for some time. An id that has ended never starts again."""
 
     max_chars: Annotated[int, Ge(0), Le(10_000_000)] = 0
     """Characters of one recorded value, at most; longer text is cut, JSON keeps its shape. 0: no bound. Of 1 to 63, 64."""
@@ -311,6 +333,9 @@ class Limits:
 
     destination_hosts: tuple[str, ...] | None = None
     """Hosts that telemetry may be sent to; None allows any. `*.example.com` covers subdomains."""
+
+    grant_longest_s: float = 604_800.0
+    """Seconds that a grant may run, at most."""
 
     remote_keys: tuple[str, ...] | None = None
     """Keys that the control plane may set, by prefix (`sampling`, `capture.level`); None allows all."""

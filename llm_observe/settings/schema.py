@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -162,6 +163,7 @@ def _semantic(fragment: Fragment) -> Iterator[Problem]:
     key = fragment.get("redaction", {}).get("hash_key", "")
     if key and not _LOCAL_REFERENCE.fullmatch(key):
         yield Problem("redaction.hash_key", f"a literal value {mask(key)}", "a reference: env:NAME")
+    yield from _grant_problems(fragment)
     for name, destination in fragment.get("destinations", {}).items():
         path = join_path(("destinations", name))
         if "endpoint" in destination:
@@ -174,6 +176,23 @@ def _semantic(fragment: Fragment) -> Iterator[Problem]:
                     f"a literal value {mask(value)}",
                     "a reference: env:NAME or file:/PATH",
                 )
+
+
+def _grant_problems(fragment: Fragment) -> Iterator[Problem]:
+    """The end of a grant must be one moment, wherever it is read."""
+    for name, grant in fragment.get("capture", {}).get("grants", {}).items():
+        text = grant.get("until", "")
+        if not _has_zone(text):
+            expected = "a date and time with a time zone, such as 2026-12-01T18:00:00Z"
+            found = json.dumps(text) if text else "nothing"
+            yield Problem(join_path(("capture", "grants", name, "until")), found, expected)
+
+
+def _has_zone(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
 
 
 def _endpoint_problems(path: str, endpoint: str, grpc: bool) -> Iterator[Problem]:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from llm_observe.errors import Problem
+from llm_observe.policy.capture import ActiveGrant
 from llm_observe.policy.tightening import capture_of_both, redaction_of_both
 from llm_observe.settings.layers import active_destinations
 from llm_observe.settings.model import Destination, Settings
+
+Grants = tuple[ActiveGrant, ...]
+"""The capture grants that are running."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from llm_observe.settings.documents import flatten
 from llm_observe.settings.layers import as_document
 from llm_observe.settings.model import Settings
 
-_OUT_OF_REACH = ("sampling.", "destinations.")
+_OUT_OF_REACH = ("sampling.", "destinations.", "capture.grants.")
 
 
 def not_enforceable(before: Settings, after: Settings, provider: TracerProvider) -> list[Problem]:

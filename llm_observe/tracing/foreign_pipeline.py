@@ -26,7 +26,7 @@ from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanKind, TracerPr
 from llm_observe.errors import Problem
 from llm_observe.settings.model import Settings
 from llm_observe.tracing import foreign_steps
-from llm_observe.tracing.applying import Applied, tightened
+from llm_observe.tracing.applying import Applied, Grants, tightened
 from llm_observe.tracing.applying_foreign import name_of, not_enforceable
 from llm_observe.tracing.call import Call
 from llm_observe.tracing.export.status import PipelineStatus
@@ -96,11 +96,19 @@ class ForeignPipeline:
             self._own.take(copied)
             self._wake()
 
-    def apply(self, settings: Settings, config_hash: str, *, timeout_s: float = 10.0) -> Applied:
+    def apply(
+        self,
+        settings: Settings,
+        config_hash: str,
+        *,
+        grants: Grants = (),
+        timeout_s: float = 10.0,
+    ) -> Applied:
         """As `Pipeline.apply`; a change that is not enforceable here is refused.
 
         What records or sends less holds at once all the same. A lower capture level has come true
-        only when the provider has sent what it held.
+        only when the provider has sent what it held. No grant begins here: nobody can say how
+        long the provider holds a span back.
         """
         deadline = time.monotonic() + timeout_s
         with self._applying:
@@ -142,7 +150,9 @@ class ForeignPipeline:
         self._recorder.drained(time.monotonic() + timeout_s / 4)
         self._own.shutdown(max(0.0, deadline - time.monotonic()))
 
-    def begin_again(self, resource: Resource, settings: Settings, config_hash: str) -> None:
+    def begin_again(
+        self, resource: Resource, settings: Settings, config_hash: str, *, grants: Grants = ()
+    ) -> None:
         """From now on as if it had been built with these, as `Pipeline.begin_again`."""
         self._own.begin_again(resource, settings, config_hash)
         self._recorder.settings, self._recorder.config_hash = settings, config_hash
@@ -152,7 +162,12 @@ class ForeignPipeline:
         self._own.rename(resource)
 
     def after_fork_in_child(
-        self, resource: Resource, settings: Settings | None = None, config_hash: str = ""
+        self,
+        resource: Resource,
+        settings: Settings | None = None,
+        config_hash: str = "",
+        *,
+        grants: Grants = (),
     ) -> None:
         """Start over in a forked child, as `Pipeline.after_fork_in_child` does."""
         self._applying = threading.Lock()

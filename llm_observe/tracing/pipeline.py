@@ -10,7 +10,7 @@ import atexit
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context
 from opentelemetry.sdk.resources import Resource
@@ -20,11 +20,14 @@ from opentelemetry.trace import INVALID_SPAN, Span
 
 from llm_observe.conventions import CONFIG_HASH, GenAI
 from llm_observe.errors import Problem
+from llm_observe.policy.capture import Clocks
+from llm_observe.policy.tightening import grants_of_both
 from llm_observe.settings.layers import active_destinations
 from llm_observe.settings.model import Settings
 from llm_observe.tracing import inflight
-from llm_observe.tracing.applying import Applied, stuck, tightened, untried
+from llm_observe.tracing.applying import Applied, Grants, stuck, tightened, untried
 from llm_observe.tracing.call import Call
+from llm_observe.tracing.clocks import present
 from llm_observe.tracing.contexts import current
 from llm_observe.tracing.export import late
 from llm_observe.tracing.export.bounds import Bounds, read_bounds
@@ -51,6 +54,8 @@ class Pipeline:
         config_hash: Stamped on every span, to tell settings apart afterwards.
         bounds: Sizes and times; read from the environment if not given.
         environ: Where references to secrets are read.
+        grants: The capture grants that are running.
+        clocks: What grants end by.
     """
 
     def __init__(
@@ -61,10 +66,13 @@ class Pipeline:
         *,
         bounds: Bounds | None = None,
         environ: Mapping[str, str] = os.environ,
+        grants: Grants = (),
+        clocks: Callable[[], Clocks] = present,
     ) -> None:
+        self._clocks = clocks
         self.settings, self.config_hash = settings, config_hash
         self._bounds, self._environ = bounds or read_bounds(environ), environ
-        self._privacy, self._resource = self._privacy_of(settings, None), resource
+        self._privacy, self._resource = self._privacy_of(settings, None, grants), resource
         self._sampler = LiveSampler(settings.sampling)
         foreign = Foreign(self._begun, self._over, self.flush, self.shutdown)
         self._provider = OwnProvider(self._sampler, resource, foreign)
@@ -123,7 +131,14 @@ class Pipeline:
 
     # -- changing: on the agent's thread ------------------------------------------------------
 
-    def apply(self, settings: Settings, config_hash: str, *, timeout_s: float = 10.0) -> Applied:
+    def apply(
+        self,
+        settings: Settings,
+        config_hash: str,
+        *,
+        grants: Grants = (),
+        timeout_s: float = 10.0,
+    ) -> Applied:
         """Put other settings in force; all of them, or only what is tighter.
 
         First what records or sends less: a lower capture level, a destination or signal that goes.
@@ -131,22 +146,25 @@ class Pipeline:
         fails, nothing else changes. If none does, everything changes at once.
 
         When this returns without a problem, no request is in flight that carries bytes of a
-        looser level or goes to a former destination: it has ended or was aborted.
+        looser level or goes to a former destination: it has ended or was aborted. ``grants`` are
+        those that run from now on; to leave one out ends it, which is a tightening.
         """
         deadline = time.monotonic() + timeout_s
         with self._applying:
             tighter = tightened(self.settings, settings)
-            self._put_in_force(tighter)
+            self._put_in_force(tighter, grants_of_both(self._privacy.grants, grants))
             problems = stuck(self._delivery.settled(deadline))
             problems += self._probed(tighter, settings, deadline)
             if not problems:
-                self._put_in_force(settings)
+                self._put_in_force(settings, grants)
                 self.config_hash = config_hash
                 deadline = max(deadline, time.monotonic() + self._bounds.grace_s * 2)
                 problems = stuck(self._delivery.settled(deadline))
             return Applied(self.settings, tuple(problems))
 
-    def begin_again(self, resource: Resource, settings: Settings, config_hash: str) -> None:
+    def begin_again(
+        self, resource: Resource, settings: Settings, config_hash: str, *, grants: Grants = ()
+    ) -> None:
         """From now on as if it had been built with these. Nothing is probed, nothing is lost.
 
         For a program that says only now what it wants. Waits for a change that is under way,
@@ -154,7 +172,7 @@ class Pipeline:
         """
         held = self._applying.acquire(timeout=_LONGEST_WAIT_S)
         try:
-            self._put_in_force(settings)
+            self._put_in_force(settings, grants)
             self.config_hash = config_hash
         finally:
             if held:
@@ -199,7 +217,12 @@ class Pipeline:
         self._delivery.stop(deadline)
 
     def after_fork_in_child(
-        self, resource: Resource, settings: Settings | None = None, config_hash: str = ""
+        self,
+        resource: Resource,
+        settings: Settings | None = None,
+        config_hash: str = "",
+        *,
+        grants: Grants = (),
     ) -> None:
         """Start over in a forked child: fresh locks, empty queues; threads start with the next call.
 
@@ -211,7 +234,7 @@ class Pipeline:
         self._sampler.after_fork_in_child()
         if settings is not None:
             self.settings, self.config_hash = settings, config_hash
-            self._privacy = self._privacy_of(settings, self._privacy)
+            self._privacy = self._privacy_of(settings, self._privacy, grants)
             self._sampler.swap(settings.sampling)
         self._resource = resource
         self._provider.after_fork_in_child(resource)
@@ -232,15 +255,17 @@ class Pipeline:
         self._intake = Intake(self._delivery, self._make_meter, self._bounds)
         self._starter = Starter(self._provider, self._sampler, self._resource)
 
-    def _put_in_force(self, settings: Settings) -> None:
+    def _put_in_force(self, settings: Settings, grants: Grants) -> None:
         """Privacy first: what the workers do from here on is already under it."""
-        self._privacy = self._privacy_of(settings, self._privacy)
+        self._privacy = self._privacy_of(settings, self._privacy, grants)
         self._sampler.swap(settings.sampling)
         self._delivery.replace(active_destinations(settings))
         self.settings = settings
 
-    def _privacy_of(self, settings: Settings, former: Privacy | None) -> Privacy:
-        return Privacy(settings.capture, settings.redaction, self._environ, former)
+    def _privacy_of(self, settings: Settings, former: Privacy | None, grants: Grants) -> Privacy:
+        return Privacy(
+            settings.capture, settings.redaction, self._environ, former, grants, self._clocks
+        )
 
     def _probed(self, before: Settings, after: Settings, deadline: float) -> list[Problem]:
         changed = untried(before, after)

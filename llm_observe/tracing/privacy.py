@@ -10,13 +10,14 @@ import importlib
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from llm_observe.policy.capture import CapturePolicy, Levels
+from llm_observe.policy.capture import ActiveGrant, CapturePolicy, Clocks, Levels
 from llm_observe.policy.matching import Subject
-from llm_observe.policy.tightening import capture_of_both, redaction_of_both
+from llm_observe.policy.tightening import capture_of_both, grants_of_both, redaction_of_both
 from llm_observe.settings.model import Capture, CaptureLevel, Redaction
 from llm_observe.tracing.call import Call
+from llm_observe.tracing.clocks import present
 
 if TYPE_CHECKING:
     from llm_observe.policy.redaction import Redactor
@@ -25,14 +26,26 @@ _RULES = "llm_observe.policy.rules"
 _ANY = Subject()
 
 
+class Exposure(NamedTuple):
+    """Under what a request was made: the number of its `Privacy`, and the first end of a grant."""
+
+    number: int
+    until: Clocks | None
+
+
 class Privacy:
-    """Capture and redaction in force. Immutable; any thread.
+    """Capture and redaction in force. Any thread; nothing changes but that grants end.
+
+    The end of a grant is looked at for every span and once more when a request leaves, so a
+    process that slept through an end records and sends nothing under it.
 
     Args:
         capture: Which levels hold.
         redaction: What is taken out at level ``redacted``.
         environ: Where the key of keyed hashes is read.
         former: What was in force before, if anything.
+        grants: Those that are running; the ones in ``capture`` do not count by themselves.
+        clocks: The present.
     """
 
     def __init__(
@@ -41,10 +54,14 @@ class Privacy:
         redaction: Redaction,
         environ: Mapping[str, str],
         former: Privacy | None = None,
+        grants: tuple[ActiveGrant, ...] = (),
+        clocks: Callable[[], Clocks] = present,
     ) -> None:
         self.capture, self.redaction = capture, redaction
         self._environ = environ
-        self._policy = CapturePolicy(capture)
+        self.grants, self._clocks = grants, clocks
+        self._running = grants
+        self._policy = CapturePolicy(capture, grants)
         self.number: int = former.number + 1 if former else 0
         self.floor = self._floor(former) if former else 0
         """The number from which on nothing has become tighter."""
@@ -56,7 +73,32 @@ class Privacy:
 
     def levels(self, subject: Callable[[], Subject]) -> Levels:
         """The levels of a call; it is only looked at where calls may differ."""
-        return self._policy.levels(subject() if self._policy.depends_on_call else _ANY)
+        policy = self._at_present()
+        return policy.levels(subject() if policy.depends_on_call else _ANY)
+
+    def exposure(self) -> Exposure:
+        """Under what a request is made that is made from now on."""
+        self._at_present()
+        ends = [grant.ends for grant in self._running]
+        return Exposure(self.number, Clocks(*map(min, *ends, ends[0])) if ends else None)
+
+    def outdates(self, exposure: Exposure) -> bool:
+        """Whether a request that was made so must not leave any more."""
+        if exposure.number < self.floor:
+            return True
+        if exposure.until is None:
+            return False
+        now = self._clocks()
+        return now.boot >= exposure.until.boot or now.wall >= exposure.until.wall
+
+    def _at_present(self) -> CapturePolicy:
+        if self._running:
+            now = self._clocks()
+            left = tuple(grant for grant in self._running if not grant.over(now))
+            if len(left) < len(self._running):  # for good, however the clock is set afterwards
+                self._policy = CapturePolicy(self.capture, left)
+                self._running = left
+        return self._policy
 
     @property
     def strictest(self) -> CaptureLevel:
@@ -76,7 +118,9 @@ class Privacy:
     def _floor(self, former: Privacy) -> int:
         same_capture = capture_of_both(former.capture, self.capture) == former.capture
         same_redaction = redaction_of_both(former.redaction, self.redaction) == former.redaction
-        return former.floor if same_capture and same_redaction else self.number
+        same_grants = grants_of_both(former.grants, self.grants) == former.grants
+        same = same_capture and same_redaction and same_grants
+        return former.floor if same else self.number
 
 
 def _key(redaction: Redaction, environ: Mapping[str, str]) -> bytes | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from opentelemetry.sdk.resources import Resource
 
-from llm_observe.agent import link, standing
+from llm_observe.agent import granting, link, standing
 from llm_observe.agent.options import Options, read_options
 from llm_observe.agent.runtime import Runtime, Start
 from llm_observe.errors import Problem
@@ -25,12 +25,15 @@ from llm_observe.opamp import (
 from llm_observe.opamp.client import ClientProtocol
 from llm_observe.opamp.io.memory import MemoryPair
 from llm_observe.opamp.server import ServerProtocol
+from llm_observe.policy.capture import Clocks
 from llm_observe.settings.documents import document_hash
 from llm_observe.settings.model import Settings
-from llm_observe.tracing.applying import Applied
+from llm_observe.tracing.applying import Applied, Grants
 from llm_observe.tracing.export.status import PipelineStatus
 
 CAPABILITIES = ServerCapabilities.OFFERS_REMOTE_CONFIG | ServerCapabilities.ACCEPTS_EFFECTIVE_CONFIG
+
+FIRST = Clocks(boot=500.0, wall=1000.0)
 
 
 @dataclass
@@ -46,20 +49,30 @@ class Steered:
     resources: list[Resource] = field(default_factory=list)
     now: PipelineStatus = field(default_factory=PipelineStatus)
     applied: list[Settings] = field(default_factory=list)
+    grants: Grants = ()
 
-    def apply(self, settings: Settings, config_hash: str, *, timeout_s: float = 10.0) -> Applied:
+    def apply(
+        self,
+        settings: Settings,
+        config_hash: str,
+        *,
+        grants: Grants = (),
+        timeout_s: float = 10.0,
+    ) -> Applied:
         if self.fault is not None:
             raise self.fault
         self.applied.append(settings)
         if self.problems:
             self.settings = self.held(self.settings, settings)
             return Applied(self.settings, self.problems)
-        self.settings, self.config_hash = settings, config_hash
+        self.settings, self.config_hash, self.grants = settings, config_hash, grants
         return Applied(settings)
 
-    def begin_again(self, resource: Resource, settings: Settings, config_hash: str) -> None:
+    def begin_again(
+        self, resource: Resource, settings: Settings, config_hash: str, *, grants: Grants = ()
+    ) -> None:
         self.rename(resource)
-        self.settings, self.config_hash = settings, config_hash
+        self.settings, self.config_hash, self.grants = settings, config_hash, grants
 
     def rename(self, resource: Resource) -> None:
         self.resources.append(resource)
@@ -118,8 +131,8 @@ class MemoryLink:
 class Bench:
     """A runtime on the bench. `serve` lets everything happen that is under way."""
 
-    def __init__(self, folder: Path, **environ: str) -> None:
-        self.now = 1000.0
+    def __init__(self, folder: Path, at: Clocks = FIRST, /, **environ: str) -> None:
+        self.boot, self.now = at
         self.folder = folder
         self.environ = {
             "OTEL_SERVICE_NAME": "bench",
@@ -128,10 +141,11 @@ class Bench:
             **environ,
         }
         self.options: Options = read_options(self.environ, self.now)
-        first = standing.first(self.options)
+        first = standing.first(self.options, self.clocks())
         self.pipeline = Steered(first.resolved.settings, first.config_hash)
+        self.pipeline.grants = granting.active(first.resolved, first.book, self.options.limits)
         start = Start(options=self.options, standing=first, pipeline=self.pipeline)
-        self.runtime = Runtime(start, self._make_link, clock=lambda: self.now)
+        self.runtime = Runtime(start, self._make_link, clock=lambda: self.now, clocks=self.clocks)
         self.runtime.introduce()
         self.link.start()
         self.serve()
@@ -150,8 +164,15 @@ class Bench:
                 assert self.runtime.step()
 
     def wait(self, seconds: float) -> None:
-        self.now += seconds
+        self.step_clocks(seconds)
         self.serve()
+
+    def clocks(self) -> Clocks:
+        return Clocks(self.boot, self.now)
+
+    def step_clocks(self, boot: float, wall: float | None = None) -> None:
+        """Time passes; the wall clock may be turned at the same time."""
+        self.boot, self.now = self.boot + boot, self.now + (boot if wall is None else wall)
 
     def offer(self, fragment: Mapping[str, Any], name: str = "llm-observe") -> bytes:
         digest = document_hash(fragment)

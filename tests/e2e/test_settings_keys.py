@@ -5,10 +5,13 @@ One control plane for all; each test has a service of its own, which sends to si
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -43,6 +46,16 @@ class Observed:
         """Set keys (``sink__timeout_s`` is the sink's), and wait for the acknowledgement."""
         paths = {path.replace("sink__", "destinations.sink."): v for path, v in changes.items()}
         version = self.plane.set(self.service, **paths)["version"]
+        self.plane.progress(version, "acknowledged")
+
+    def level(self) -> str:
+        """The capture level in force, by the program's own word."""
+        return str(self.app.status()["settings"]["capture"]["level"])
+
+    def clear(self, path: str) -> None:
+        """Have no opinion on a key any more."""
+        body = {"service": self.service, "unset": [path]}
+        version = self.plane.http.patch("/api/v1/settings", json=body).json()["version"]
         self.plane.progress(version, "acknowledged")
 
     def call(self) -> None:
@@ -314,6 +327,78 @@ def test_capture_rules_order(observed: Observed) -> None:
         observed.set(capture__rules=rules)
         observed.call()
         assert attributes(observed.sink)["llm_observe.capture.level"] == level
+
+
+def granted(observed: Observed, *request: Any, **grant: Any) -> bool:
+    """Whether a request of Ann's is recorded under a grant of a minute."""
+    until = datetime.now(UTC) + timedelta(seconds=60)
+    one = {"until": until.isoformat(), **grant}
+    observed.set(capture__grants={f"g-{uuid4().hex[:8]}": one})
+    observed.sink.clear()
+    observed.app.ask(*(request or ("turn", "s-1", CANARY)))
+    observed.app.ask("flush")
+    assert observed.sink.spans()
+    observed.clear("capture.grants")
+    return bool(observed.sink.holds(CANARY))
+
+
+def test_capture_grants_match_service(observed: Observed) -> None:
+    assert granted(observed, match={"service": "test_capture_*"})
+    assert not granted(observed, match={"service": "other"})
+
+
+def test_capture_grants_match_provider(observed: Observed) -> None:
+    assert granted(observed, match={"provider": "replicate"})
+    assert not granted(observed, match={"provider": "ollama"})
+
+
+def test_capture_grants_match_model(observed: Observed) -> None:
+    assert granted(observed, match={"model": "meta/*"})
+    assert not granted(observed, match={"model": "mistral*"})
+
+
+def test_capture_grants_match_session(observed: Observed) -> None:
+    assert granted(observed, match={"session": "s-?"})
+    assert not granted(observed, match={"session": "t-*"})
+
+
+def test_capture_grants_match_user(observed: Observed) -> None:
+    assert granted(observed, match={"user": "ann"})
+    assert not granted(observed, match={"user": "bob"})
+
+
+def test_capture_grants_match_attributes(observed: Observed) -> None:
+    for tenant in ("blue", "green"):
+        said = {"tenant": tenant, "tool.parameters": CANARY}
+        match = {"attributes": {"tenant": "b*"}}
+        assert granted(observed, "said", said, match=match) is (tenant == "blue")
+
+
+def test_capture_grants_level(observed: Observed) -> None:
+    observed.set(capture__level="off")
+    for level, there in (("redacted", True), ("metadata", False)):
+        assert granted(observed, level=level) is there
+        assert attributes(observed.sink)["llm_observe.capture.level"] == level
+
+
+def ends(observed: Observed, seconds: float, **grant: Any) -> None:
+    """The grant is in force, and ends by itself after so many seconds."""
+    observed.set(capture__grants={f"g-{uuid4().hex[:8]}": grant})
+    begun = time.time()
+    assert observed.level() == "full"
+    eventually(lambda: observed.level() == "metadata", "the grant ends")
+    assert time.time() >= begun + seconds - 1.5
+    observed.call()
+    assert not observed.sink.holds(CANARY)
+
+
+def test_capture_grants_until(observed: Observed) -> None:
+    ends(observed, 6, until=(datetime.now(UTC) + timedelta(seconds=7)).isoformat())
+
+
+def test_capture_grants_longest_s(observed: Observed) -> None:
+    until = datetime.now(UTC) + timedelta(days=1)
+    ends(observed, 6, until=until.isoformat(), longest_s=6)
 
 
 def test_capture_max_chars(observed: Observed) -> None:

@@ -4,15 +4,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_observe.conventions import Kind
-from llm_observe.policy.capture import PARTS, CapturePolicy
+from llm_observe.policy.capture import PARTS, ActiveGrant, CapturePolicy, Clocks
+from llm_observe.policy.grants import deadline
 from llm_observe.policy.matching import Subject
 from llm_observe.policy.rules import redactor
-from llm_observe.policy.tightening import capture_of_both, redaction_of_both
+from llm_observe.policy.tightening import capture_of_both, grants_of_both, redaction_of_both
 from llm_observe.settings.model import (
     Capture,
     CaptureLevel,
     CaptureRule,
     DetectorChoice,
+    Grant,
     Matcher,
     PatternRule,
     Redaction,
@@ -24,10 +26,13 @@ KINDS = [kind for kind in Kind if kind is not Kind.CORE]
 levels = st.sampled_from(CaptureLevel)
 matchers = st.builds(Matcher, user=st.sampled_from(["", "ann", "b*"]))
 rules = st.builds(CaptureRule, match=matchers, level=levels, order=st.integers(0, 3))
+untils = st.sampled_from(["2026-12-01T18:00:00Z", "2026-12-01T18:30:00+01:00"])
+grants = st.builds(Grant, match=matchers, level=levels, until=untils, longest_s=st.floats(1, 9))
 captures = st.builds(
     Capture,
     level=levels,
     rules=st.dictionaries(st.sampled_from("abc"), rules),
+    grants=st.dictionaries(st.sampled_from("gh"), grants),
     **dict.fromkeys(PARTS, st.none() | levels),
 )
 
@@ -41,6 +46,25 @@ def test_it_never_allows_more_than_either(one: Capture, other: Capture, user: st
     )
     for kind in KINDS:
         assert both.of(kind).rank <= min(first.of(kind).rank, second.of(kind).rank)
+
+
+def active(capture: Capture) -> list[ActiveGrant]:
+    return [
+        ActiveGrant(name, one.match, one.level, Clocks(one.longest_s, deadline(one.until)))
+        for name, one in capture.grants.items()
+    ]
+
+
+@given(captures, captures)
+def test_of_grants_those_of_both_stay_and_end_no_later(one: Capture, other: Capture) -> None:
+    both = capture_of_both(one, other)
+    assert active(both) == [*grants_of_both(active(one), active(other))]
+    for name, kept in both.grants.items():
+        for side in (one.grants[name], other.grants[name]):
+            assert kept.match == side.match
+            assert kept.level.rank <= side.level.rank
+            assert deadline(kept.until) <= deadline(side.until)
+            assert kept.longest_s <= side.longest_s
 
 
 @given(captures)

@@ -17,7 +17,7 @@ def test_without_any_layer_the_defaults_hold() -> None:
     assert resolved.settings == Settings()
     assert resolved.document == {
         "sampling": {"ratio": 1.0, "rules": {}, "by": "trace"},
-        "capture": {"level": "metadata", "rules": {}, "max_chars": 0},
+        "capture": {"level": "metadata", "rules": {}, "grants": {}, "max_chars": 0},
         "destinations": {},
         "redaction": {"detectors": {}, "patterns": {}, "allow": [], "hash_key": ""},
         "conventions": {"genai": "1.41"},

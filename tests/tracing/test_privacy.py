@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from llm_observe.conventions import Kind
-from llm_observe.policy.capture import Levels
+from llm_observe.policy.capture import ActiveGrant, Clocks, Levels
 from llm_observe.policy.matching import Subject
 from llm_observe.settings.model import (
     Capture,
@@ -102,3 +102,71 @@ def test_a_filter_is_made_of_the_settings_in_force_once() -> None:
     keep = filter_for_call(settings, Call(provider="p", request_model="m"))
     assert 40 < len(keep(Kind.INPUT, "x" * 500)) <= 64
     assert filter_for_attributes(settings, {"llm.model_name": "n"})(Kind.INPUT, "x") is None
+
+
+# ------------------------------------------------------------------------------------- grants
+
+
+class Time:
+    """Two clocks that move when told to."""
+
+    def __init__(self) -> None:
+        self.boot, self.wall = 100.0, 1000.0
+
+    def __call__(self) -> Clocks:
+        return Clocks(self.boot, self.wall)
+
+
+def grant(name: str = "g", *, boot: float = 160.0, wall: float = 1060.0) -> ActiveGrant:
+    return ActiveGrant(name, Matcher(user="ann"), FULL, Clocks(boot, wall))
+
+
+def granted(
+    clocks: Time, *grants: ActiveGrant, former: Privacy | None = None, level: CaptureLevel = OFF
+) -> Privacy:
+    capture = Capture(level=level, output=REDACTED)
+    return Privacy(capture, Redaction(), {}, former, grants, clocks)
+
+
+def of_ann(privacy: Privacy) -> Levels:
+    return privacy.levels(lambda: Subject(user="ann"))
+
+
+def test_a_grant_raises_every_part_of_the_calls_it_matches() -> None:
+    held = granted(Time(), grant())
+    assert {of_ann(held).of(kind) for kind in (Kind.INPUT, Kind.OUTPUT, Kind.SYSTEM)} == {FULL}
+    others = held.levels(lambda: Subject(user="bob"))
+    assert (others.of(Kind.INPUT), others.of(Kind.OUTPUT)) == (OFF, REDACTED)
+
+
+@pytest.mark.parametrize(("boot", "wall"), [(160, 1000), (100, 1060), (5000, 0), (100, 9e9)])
+def test_it_ends_by_either_clock_and_for_good(boot: float, wall: float) -> None:
+    clocks = Time()
+    held = granted(clocks, grant())
+    clocks.boot, clocks.wall = boot, wall
+    assert of_ann(held).level is OFF
+    clocks.boot, clocks.wall = 100.0, 1000.0
+    assert of_ann(held).level is OFF
+
+
+def test_a_request_made_under_it_must_not_leave_after_its_end() -> None:
+    clocks = Time()
+    held = granted(clocks, grant(), grant("later", boot=500, wall=2000))
+    exposure = held.exposure()
+    assert not held.outdates(exposure)
+    clocks.boot = 160.0
+    assert held.outdates(exposure)
+    again = held.exposure()
+    assert not held.outdates(again)
+    clocks.wall = 2000.0
+    assert held.outdates(again)
+    assert not held.outdates(held.exposure())
+
+
+def test_to_leave_one_out_or_to_shorten_it_is_a_tightening() -> None:
+    clocks = Time()
+    first = granted(clocks, grant())
+    exposure = first.exposure()
+    assert not granted(clocks, grant(), grant("h"), former=first).outdates(exposure)
+    assert granted(clocks, grant(boot=120), former=first).outdates(exposure)
+    assert granted(clocks, former=first).outdates(exposure)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from llm_observe.control.api import agents, server, settings, traces
+from llm_observe.control.api import agents, grants, server, settings, traces
 from llm_observe.control.api.answers import ERRORS, HANDLERS
 from llm_observe.control.service import Service, release
 
@@ -32,6 +32,6 @@ def rest(service: Service) -> FastAPI:
         exception_handlers=HANDLERS,
     )
     app.state.service = service
-    for module in (server, agents, settings, traces):
+    for module in (server, agents, settings, grants, traces):
         app.include_router(module.router)
     return app

@@ -132,6 +132,24 @@
   };
   setInterval(age, 1000);
 
+  // ---- countdowns: <time data-countdown datetime="a moment to come">
+  const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+  const left = (seconds) => {
+    let rest = Math.ceil(seconds);
+    const words = [];
+    for (const [unit, name] of UNITS) {
+      const count = rest > 0 ? Math.floor(rest / unit) : 0;
+      if (rest > 0) rest -= count * unit;
+      if (count || words.length) words.push(`${count} ${name}`);
+    }
+    return words.length ? `${words.slice(0, 2).join(" ")} left` : "ends now";
+  };
+  setInterval(() => {
+    for (const element of $$("time[data-countdown]")) {
+      element.textContent = left((new Date(element.dateTime) - Date.now()) / 1000);
+    }
+  }, 1000);
+
   // ---- live changes: one stream per visible tab; elements listen for live:agents and so on
   // Of each topic the first change is told at once, then at most one per interval, and the last
   // one always: what listens must never end up with an older picture.
@@ -183,6 +201,10 @@
       event.preventDefault();
       part.dispatchEvent(new CustomEvent("live-held", { bubbles: true }));
     }
+  });
+  // A form that is being asked about must be there when the answer comes.
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    if (waiting && event.target.contains(waiting.form)) event.detail.shouldSwap = false;
   });
   // What the user had opened stays open.
   const opened = new Set();

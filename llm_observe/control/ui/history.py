@@ -10,6 +10,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from llm_observe.control.door import ACTOR
+from llm_observe.control.grants import not_revived
 from llm_observe.control.model import Edit, ProgressState, VersionDetail
 from llm_observe.control.ui.forms import MAX_COMMENT, as_yaml
 from llm_observe.control.ui.site import Site
@@ -75,9 +76,9 @@ class History:
     async def ask(self, request: Request) -> Response:
         """What taking a version back would do; nothing is changed."""
         detail = await self._site.service.version(_number(request))
-        preview = await self._site.service.preview(
-            Edit(detail.service, document=document_before(detail))
-        )
+        now = await self._site.service.settings(detail.service)
+        document = not_revived(document_before(detail), now.document)
+        preview = await self._site.service.preview(Edit(detail.service, document=document))
         return await self._site.page(request, "undo.html", version_summary=detail, preview=preview)
 
     async def undo(self, request: Request) -> Response:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 
 _AGES = ((60, 1, "s"), (3600, 60, "min"), (86400, 3600, "h"), (math.inf, 86400, "d"))
+_LEFT = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _SIZES = ("B", "KB", "MB", "GB", "TB")
 
 
@@ -16,6 +17,16 @@ def age(seconds: float) -> str:
         return "just now"
     divisor, unit = next((divisor, unit) for limit, divisor, unit in _AGES if seconds < limit)
     return f"{int(seconds // divisor)} {unit} ago"
+
+
+def left(seconds: float) -> str:
+    """How long still: ``2 d 3 h left``, ``4 min 12 s left``, ``9 s left``, ``ends now``."""
+    rest, words = math.ceil(seconds), list[str]()
+    for unit, name in _LEFT:
+        count, rest = divmod(rest, unit) if rest > 0 else (0, rest)
+        if count or words:
+            words.append(f"{count} {name}")
+    return f"{' '.join(words[:2])} left" if words else "ends now"
 
 
 def span(seconds: float | None) -> str:

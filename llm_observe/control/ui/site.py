@@ -38,6 +38,13 @@ class Shell:
     recording: tuple[AgentSummary, ...]
 
     @property
+    def recording_until(self) -> float | None:
+        """When all of it ends by itself; None where some of it does not."""
+        ends = [agent.full_capture_until for agent in self.recording]
+        known = [end for end in ends if end is not None]
+        return max(known) if known and len(known) == len(ends) else None
+
+    @property
     def login(self) -> bool:
         """Whether a token was needed to see this."""
         return self.status.auth.pages == "token"
@@ -83,7 +90,7 @@ class Site:
         if not status.agents.capturing_content:
             return ()
         agents = await self.service.agents(state="connected", limit=500)
-        return tuple(agent for agent in agents.items if agent.capture_level == "full")
+        return tuple(agent for agent in agents.items if agent.full_capture)
 
     def _guarded(self, handler: Handler) -> Handler:
         async def guarded(request: Request) -> Response:

@@ -8,6 +8,7 @@ from llm_observe.control.service import Service
 from llm_observe.control.sessions import Sessions
 from llm_observe.control.ui.agents import Agents
 from llm_observe.control.ui.connect import Connect
+from llm_observe.control.ui.grants import GrantPages
 from llm_observe.control.ui.history import History
 from llm_observe.control.ui.login import Login
 from llm_observe.control.ui.overview import Overview
@@ -17,7 +18,7 @@ from llm_observe.control.ui.site import Site
 from llm_observe.control.ui.templating import Assets, Templates
 from llm_observe.control.ui.traces import Traces
 
-PAGES = (Overview, Agents, Traces, SessionPages, SettingsPages, History)
+PAGES = (Overview, Agents, Traces, SessionPages, SettingsPages, GrantPages, History)
 
 
 def routes(

@@ -39,6 +39,7 @@ _ICON = Markup('<svg class="icon" {}><use href="{}#{}"></use></svg>')
 _LABEL = Markup('role="img" aria-label="{}"')
 _DECORATION = Markup('aria-hidden="true"')
 _AGE = Markup('<time datetime="{}" title="{}" data-relative>{}</time>')
+_COUNTDOWN = Markup('<time datetime="{}" title="{}" data-countdown>{}</time>')
 _EXACT = Markup('<time datetime="{}" title="{}" data-exact>{}</time>')
 
 
@@ -64,6 +65,12 @@ def moment(at: float | None, *, exact: bool = False) -> Markup:
     return _AGE.format(human.iso(at), human.clock(at), human.age(time.time() - at))
 
 
+def countdown(at: float) -> Markup:
+    """A ``<time>`` that counts down in the page to a moment to come."""
+    left = human.left(at - time.time())
+    return _COUNTDOWN.format(human.iso(at), human.clock(at), left)
+
+
 def environment() -> jinja2.Environment:
     """The templates with the words that they use."""
     env = jinja2.Environment(
@@ -73,7 +80,7 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    env.globals |= {"asset": asset, "icon": icon, "moment": moment}
+    env.globals |= {"asset": asset, "icon": icon, "moment": moment, "countdown": countdown}
     env.filters |= {
         name: getattr(human, name)
         for name in ("span", "number", "exact", "size", "percent", "plural", "listing", "sentence")

@@ -11,9 +11,11 @@ import os
 import socket
 import struct
 import threading
+from collections.abc import Callable
 from typing import Protocol
 
 from llm_observe.settings.model import Destination
+from llm_observe.tracing.privacy import Exposure
 
 _FORGET = struct.pack("ii", 1, 0)
 
@@ -59,16 +61,21 @@ class SocketWire:
 class Exchange:
     """What is on the wire: made under ``privacy``, for ``destination``, until ``deadline``.
 
-    ``privacy`` is the number of the `llm_observe.tracing.privacy.Privacy`; None: it holds nothing
-    that one of them governs.
+    ``privacy`` tells the `llm_observe.tracing.privacy.Privacy` it was made under; None: it holds
+    nothing that one of them governs. ``late`` says whether it must not leave any more.
 
     ``opened`` and ``close`` are for the sending thread, the rest for any.
     """
 
     def __init__(
-        self, privacy: int | None, destination: Destination | None, deadline: float
+        self,
+        privacy: Exposure | None,
+        destination: Destination | None,
+        deadline: float,
+        late: Callable[[], bool] = lambda: False,
     ) -> None:
         self.privacy, self.destination, self.deadline = privacy, destination, deadline
+        self._late = late
         self._lock = threading.Lock()
         self._wire: Wire | None = None
         self._aborted = False
@@ -92,7 +99,8 @@ class Exchange:
             Aborted: It must not be sent any more.
         """
         with self._lock:
-            if self._aborted:
+            if self._aborted or self._late():
+                self._aborted = True
                 raise Aborted("aborted before it was sent")
             self._wire = wire
 

@@ -32,7 +32,7 @@ from llm_observe.tracing.export.quiet import quiet
 from llm_observe.tracing.export.status import DestinationStatus, joined
 from llm_observe.tracing.export.verdict import Answer, Verdict, explain
 from llm_observe.tracing.gate import gate
-from llm_observe.tracing.privacy import Privacy
+from llm_observe.tracing.privacy import Exposure, Privacy
 
 if TYPE_CHECKING:
     from llm_observe.tracing.export.backend import Backend
@@ -228,6 +228,7 @@ class DestinationWorker:
 
     def _pack_and_send(self, job: Job, backend: Backend, shift: int) -> None:
         privacy = self._privacy()
+        exposure = privacy.exposure()
         try:
             body = backend.pack(
                 job.line.signal, job.batch, privacy, self._resource(), self._genai()
@@ -238,26 +239,28 @@ class DestinationWorker:
         if len(body) > self._bounds.request_bytes and len(job.batch) > 1:
             self._halve(job, shift)
             return
-        self._send(job, body, privacy, backend, shift)
+        self._send(job, body, exposure, backend, shift)
 
-    def _send(self, job: Job, body: bytes, privacy: Privacy, backend: Backend, shift: int) -> None:
+    def _send(
+        self, job: Job, body: bytes, exposure: Exposure, backend: Backend, shift: int
+    ) -> None:
         try:
             headers = resolve(job.destination, self._environ)
         except HeaderError as error:
             self._settle(job, Answer(0, str(error)), 0, None, shift)
             return
-        exchange = self._admit(job, privacy, shift)
+        exchange = self._admit(job, exposure, shift)
         if exchange is None:
             return
         answer = backend.post(job.line.signal, job.destination, body, headers, exchange)
         rejected = backend.rejected(job.line.signal, answer)
         self._settle(job, answer, rejected, exchange, shift)
 
-    def _admit(self, job: Job, privacy: Privacy, shift: int) -> Exchange | None:
+    def _admit(self, job: Job, exposure: Exposure, shift: int) -> Exchange | None:
         """The point of no return. None: what was in force is not any more; try again."""
-        exposed = None if job.line.signal == "metrics" else privacy.number
+        exposed = None if job.line.signal == "metrics" else exposure
         deadline = time.monotonic() + job.destination.timeout_s
-        exchange = Exchange(exposed, job.destination, deadline)
+        exchange = Exchange(exposed, job.destination, deadline, lambda: self._loosened(exposed))
         with self._changed:
             if self._shift != shift:
                 return None
@@ -300,8 +303,10 @@ class DestinationWorker:
 
     def _outdated(self, exchange: Exchange) -> bool:
         moved = exchange.destination is not self._destination
-        looser = exchange.privacy is not None and exchange.privacy < self._privacy().floor
-        return moved or looser
+        return moved or self._loosened(exchange.privacy)
+
+    def _loosened(self, exposure: Exposure | None) -> bool:
+        return exposure is not None and self._privacy().outdates(exposure)
 
     def _stale(self) -> Exchange | None:
         exchange = self._exchange

@@ -132,7 +132,7 @@ def _page(chromium: Browser, live: Live, **options: Any) -> Iterator[Page]:
 
 
 PLACES = ("/", "/agents", f"/agents/{WORKER}", "/traces", "/sessions", "/sessions/session-42",
-          "/settings?service=batch-summaries", "/history", "/history/2", "/history/2/undo", "/connect")  # fmt: skip
+          "/settings?service=batch-summaries", "/grants", "/history", "/history/2", "/history/2/undo", "/connect")  # fmt: skip
 
 
 def test_every_page_fits_a_phone_and_runs_without_an_error(live: Live, phone: Page) -> None:
@@ -227,6 +227,31 @@ def test_full_capture_is_asked_for_and_then_shown_in_red(live: Live, page: Page)
     expect(page.get_by_role("heading", name="0 of 1 acknowledged")).to_be_visible()
     live.do(live.here.take(CHATBOT))
     expect(page.get_by_text("Full capture is on.")).to_be_visible()
+
+
+def test_a_grant_is_begun_counts_down_on_every_page_and_is_ended(live: Live, page: Page) -> None:
+    live.do(live.here.app(CHATBOT, "bot"))
+    page.goto("/grants")
+    page.get_by_label("Agents", exact=True).select_option("bot")
+    page.get_by_label("Only user").fill("ann")
+    page.get_by_role("button", name="See whom it reaches").click()
+    expect(page.get_by_text("1 connected agent")).to_be_visible()
+    page.get_by_role("button", name="Yes, record more").click()
+    expect(page.get_by_role("heading", name="0 of 1 acknowledged")).to_be_visible()
+    live.do(live.here.take(CHATBOT))
+    banner = page.locator(".recording time[data-countdown]")
+    expect(banner).to_have_text(re.compile("^1[45] min .* left$"))
+    before = banner.text_content()
+    expect(banner).not_to_have_text(str(before))
+    page.goto("/traces")
+    expect(page.get_by_text("Full capture is on.")).to_be_visible()
+    expect(banner).to_have_text(re.compile("^14 min .* left$"))
+    page.get_by_role("link", name="End it now").click()
+    page.get_by_role("button", name="now").click()
+    page.get_by_role("button", name="End it now").click()
+    expect(page.get_by_role("heading", name="0 of 1 acknowledged")).to_be_visible()
+    live.do(live.here.take(CHATBOT))
+    expect(page.get_by_text("Full capture is on.")).to_be_hidden()
 
 
 def test_new_calls_appear_without_reload_and_charts_are_drawn(live: Live, page: Page) -> None:

@@ -59,3 +59,11 @@ def test_no_number_is_too_odd_to_be_shown(value: float) -> None:
     assert human.number(value)
     assert human.span(abs(value))
     assert human.percent(value)
+
+
+def test_what_is_left_is_told_in_two_units() -> None:
+    told = [human.left(seconds) for seconds in (-1, 0, 0.2, 59, 60, 252, 3600, 100_000)]
+    assert told == [
+        "ends now", "ends now", "1 s left", "59 s left", "1 min 0 s left", "4 min 12 s left",
+        "1 h 0 min left", "1 d 3 h left",
+    ]  # fmt: skip

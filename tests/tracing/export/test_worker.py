@@ -13,7 +13,8 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
-from llm_observe.settings.model import Capture, CaptureLevel, Destination, Redaction
+from llm_observe.policy.capture import ActiveGrant, Clocks
+from llm_observe.settings.model import Capture, CaptureLevel, Destination, Matcher, Redaction
 from llm_observe.tracing.export.bounds import Bounds
 from llm_observe.tracing.export.entry import Entry
 from llm_observe.tracing.export.worker import DestinationWorker
@@ -368,3 +369,25 @@ def test_stopping_never_takes_longer_than_it_may(sink: Sink) -> None:
         assert worker.status().dropped == 1
     names = [thread.name for thread in threading.enumerate()]
     assert "llm-observe-export-a" not in names
+
+
+def test_a_request_made_under_a_grant_that_ended_meanwhile_is_made_anew(sink: Sink) -> None:
+    """As in a process that was stopped between making a request and sending it."""
+    times = [Clocks(0, 0)] * 3 + [Clocks(10, 10)]
+    grant = ActiveGrant("g", Matcher(), CaptureLevel.FULL, Clocks(10, 10))
+    held = Privacy(Capture(), Redaction(), {}, None, (grant,), lambda: times[0])
+    destination = Destination(endpoint=sink.url)
+
+    def privacy() -> Privacy:
+        times[:] = times[1:] or times
+        return held
+
+    worker = DestinationWorker("a", destination, privacy, lambda: RESOURCE, Bounds(**QUICK), {})
+    try:
+        give(worker, 1, "CANARY")
+        assert flushed(worker)
+    finally:
+        worker.stop(time.monotonic() + 5.0)
+    (request,) = sink.requests
+    assert "metadata" in str(request.spans)
+    assert "full" not in str(request.spans)
