@@ -12,7 +12,7 @@ import pytest
 
 from llm_observe.agent import granting, standing
 from llm_observe.errors import Problem
-from llm_observe.opamp import ConfigState
+from llm_observe.opamp import ConfigState, ConnectionOffer, ConnectionSettings
 from llm_observe.policy.capture import Clocks
 from llm_observe.settings.model import CaptureLevel, Matcher
 from tests.agent.doubles import Bench
@@ -197,3 +197,13 @@ def test_a_forked_child_has_the_grants_of_its_parent(bench: Bench) -> None:
     child = standing.forked(bench.runtime.standing)
     assert list(child.book.running) == ["g"]
     assert granting.active(child.resolved, child.book, bench.options.limits)
+
+
+def test_it_goes_on_when_own_telemetry_is_led_elsewhere(bench: Bench) -> None:
+    bench.offer(document(bench))
+    traces = ConnectionSettings("https://own:4318/v1/traces")
+    bench.offer_connections(ConnectionOffer(b"1", own_traces=traces))
+    assert running(bench) == ["g"]
+    bench.wait(60)
+    assert running(bench) == []
+    assert "opamp" in bench.pipeline.settings.destinations

@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcess
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 
-from llm_observe.settings.model import Capture, CaptureLevel, Destination, Sampling, Settings
+from llm_observe.settings.model import Capture, CaptureLevel, Destination, Grant, Sampling, Settings
 from llm_observe.testing import OTLPSink, serve_in_thread
 from llm_observe.tracing.call import Call, Message
 from llm_observe.tracing.foreign_pipeline import ForeignPipeline
@@ -140,6 +140,15 @@ class TestApply:
         )
         assert applied.settings.sampling.ratio == 1.0
         assert place.pipeline.config_hash == "first"
+
+    def test_a_grant_is_refused_since_nobody_knows_how_long_spans_are_held(
+        self, place: Place
+    ) -> None:
+        capture = Capture(grants={"g": Grant(until="2100-01-01T00:00:00Z")})
+        applied = place.pipeline.apply(replace(place.settings, capture=capture), "second")
+        assert {problem.path for problem in applied.problems} >= {"capture.grants.g.until"}
+        assert "not enforceable here" in str(applied.problems[0])
+        assert applied.settings.capture.grants == {}
 
     def test_a_destination_is_refused_key_by_key(self, place: Place) -> None:
         there = Destination(endpoint="http://127.0.0.1:9")
