@@ -117,6 +117,9 @@ def _recording(seen: Seen, stamp: _Stamp) -> Health:
         "sampled_out": status.sampled_out,
         "faults": status.faults,
         "dropped": status.dropped,
+        "held": status.held,
+        "kept": status.kept,
+        "unjudged": status.unjudged,
     }
     return stamp.health(error, attributes=attributes)
 

@@ -101,7 +101,20 @@ class Status:
         if self.provider:
             where = f"calls are recorded on {self.provider}, which samples and exports by its own"
             return f"Capture level is {level}; {where} rules."
-        return f"Capture level is {level}; {ratio:.0%} of traces are exported."
+        return f"Capture level is {level}; {ratio:.0%} of traces are exported{self._besides()}."
+
+    def _besides(self) -> str:
+        """What of sampling is more than one share for all."""
+        sampling = self.settings["sampling"]
+        said = []
+        if sampling.get("rules"):
+            said.append(f"other shares by {len(sampling['rules'])} rule(s)")
+        if sampling.get("per_second"):
+            said.append(f"at most {sampling['per_second']:g} a second")
+        keep = sampling.get("keep", {}).items()
+        if any(value is not False for name, value in keep if not name.startswith("buffer_")):
+            said.append("and those that a keep rule wants")
+        return "".join(f", {words}" for words in said)
 
     def _delivered(self) -> Iterator[str]:
         if not self.destinations and not self.provider:

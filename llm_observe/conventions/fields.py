@@ -42,6 +42,8 @@ _C, _M, _L = Kind.CORE, Kind.METADATA, Kind.LABEL
 
 CONFIG_HASH = "llm_observe.config.hash"
 CAPTURE_LEVEL = "llm_observe.capture.level"
+KEPT = "llm_observe.sampling.kept"
+"""The rule by which a trace was exported that its share had dropped; on all of its spans."""
 CONTENT_DROPPED = "llm_observe.content.dropped"
 """True where a fault while rendering or redacting cost the span some of its content."""
 OPERATION = "gen_ai.operation.name"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from llm_observe.conventions.fields import CAPTURE_LEVEL, CONTENT_DROPPED, FIELDS, PARAMETERS
+from llm_observe.conventions.fields import CAPTURE_LEVEL, CONTENT_DROPPED, FIELDS, KEPT, PARAMETERS
 from llm_observe.conventions.kinds import Kind
 
 _FOREIGN: dict[Kind, str] = {
@@ -167,7 +167,7 @@ KINDS: dict[str, Kind] = {
 KINDS.update((key, field.kind) for field in FIELDS for key in field.keys)
 KINDS.update((f"{field.openinference}.**", field.kind) for field in FIELDS if field.openinference)
 KINDS.update((key, Kind.LABEL) for key in PARAMETERS.values())
-KINDS.update(dict.fromkeys((CAPTURE_LEVEL, CONTENT_DROPPED), Kind.CORE))
+KINDS.update(dict.fromkeys((CAPTURE_LEVEL, CONTENT_DROPPED, KEPT), Kind.CORE))
 KINDS.update(
     (f"{collection}.*.{word}.{field}", Kind.METADATA)
     for collection, (_, word) in FEEDBACK.items()

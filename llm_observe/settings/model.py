@@ -113,6 +113,47 @@ class SamplingRule:
     """Of several rules that match a trace, the one with the lowest number decides; of equal ones, the first by name."""
 
 
+Seconds = Annotated[float, Gt(0), Le(86_400)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepRules:
+    """Traces that are exported whatever the share, by how they went.
+
+    A trace that was not chosen when it began is held in memory until its part in this process has
+    ended, and exported if one of these rules fits. Where its share is 0 it is not held.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    errors: bool = False
+    """Keep traces with an error."""
+
+    slower_than_s: Seconds | None = None
+    """Keep traces that took longer, in seconds."""
+
+    first_chunk_over_s: Seconds | None = None
+    """Keep traces with a streamed call whose first piece took longer, in seconds."""
+
+    tokens_over: Annotated[int, Ge(0)] | None = None
+    """Keep traces with more tokens, input and output of all calls."""
+
+    cost_over_usd: Annotated[float, Ge(0)] | None = None
+    """Keep traces that cost more, in US dollars, as far as spans tell a cost (`llm.cost.total`)."""
+
+    score_under: Annotated[float, Ge(-1e15), Le(1e15)] | None = None
+    """Keep traces with a lower score, if it was given before the trace ended."""
+
+    buffer_s: Annotated[float, Gt(0), Le(3600)] = 60.0
+    """Seconds after which a held trace is judged by what is there, since its last span ended."""
+
+    buffer_spans: Annotated[int, Ge(1), Le(100_000)] = 5000
+    """Spans held in one process, at most. Beyond it the oldest traces are dropped, and counted."""
+
+    buffer_mib: Annotated[float, Gt(0), Le(1024)] = 16.0
+    """Their size, at most, in MiB; whichever bound is met first counts."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
     """Which traces are exported. Metrics count every call, whatever is sampled."""
@@ -130,6 +171,9 @@ class Sampling:
 
     per_second: Annotated[float, Gt(0), Le(1_000_000)] | None = None
     """Of the traces chosen that begin in one process so many a second, at most; what is beyond is dropped. Not set: no bound."""
+
+    keep: KeepRules = field(default_factory=KeepRules)
+    """Traces that are exported whatever the share, by how they went."""
 
 
 PARTS = ("system", "input", "output", "reasoning", "tool_arguments", "tool_results", "documents")

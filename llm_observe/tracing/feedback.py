@@ -19,7 +19,7 @@ from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, set_span_in
 
 from llm_observe.conventions import SPAN_KIND
 from llm_observe.tracing.gate import gate
-from llm_observe.tracing.recorder import suppressed
+from llm_observe.tracing.recorder import connected, suppressed
 from llm_observe.tracing.references import resolve
 from llm_observe.tracing.stepping import begin
 from llm_observe.tracing.values import Bounds, encode_object
@@ -83,7 +83,8 @@ def score(
             ``session`` needs one.
 
     Returns:
-        Whether a score was recorded. False without a word where the target was not sampled, or
+        Whether a score was recorded. False without a word where the target was not sampled (and is not
+            held for a keep rule), or
         instrumentation is suppressed; False with one line in the log, the first time, where the
         score or its target is none. It never raises.
     """
@@ -173,13 +174,19 @@ def _target(target: object, here: Context) -> SpanContext:
 
 
 def _record(attributes: Mapping[str, Any], target: SpanContext) -> bool:
-    if not target.trace_flags.sampled:
+    if not (target.trace_flags.sampled or _held(target)):
         return False
     there = set_span_in_context(NonRecordingSpan(target), Context())
     handle = begin(SPAN_NAME, "evaluator", there, attributes, [Link(target)])
     recording = handle.span.is_recording()
     handle.end()
     return recording
+
+
+def _held(target: SpanContext) -> bool:
+    """Whether its trace is recorded all the same, since a keep rule may want it."""
+    holds = getattr(connected(), "holds", None)
+    return holds is not None and bool(holds(target.trace_id))
 
 
 def _say_once(reason: str) -> None:

@@ -36,6 +36,7 @@ from llm_observe.tracing.export.entry import Entry
 from llm_observe.tracing.export.intake import Intake, Meter
 from llm_observe.tracing.export.probe import probe_all
 from llm_observe.tracing.export.status import PipelineStatus
+from llm_observe.tracing.export.tail import Tail
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.privacy import Privacy
 from llm_observe.tracing.sampler import LiveSampler
@@ -108,7 +109,17 @@ class Pipeline:
         if span is INVALID_SPAN or call.start_ns < self._born_ns:
             return
         span.end(call.end_ns)
-        self._intake.put(Entry(span, call) if is_sampled(span) else call)
+        self._intake.put(Entry(span, call) if is_sampled(span) else self._unsampled(span, call))
+
+    def _unsampled(self, span: Span, call: Call) -> Entry | Call:
+        held = self._sampler.held.of(span.get_span_context())
+        if held is None or not isinstance(span, ReadableSpan):
+            return call
+        return Entry(span, call, held)
+
+    def holds(self, trace_id: int) -> bool:
+        """Whether a trace that is not sampled is recorded, and may yet be exported."""
+        return self._sampler.held.holds(trace_id)
 
     def take(self, span: ReadableSpan) -> None:
         """Take an ended span that was made elsewhere. Safe in a finalizer, as `finish`."""
@@ -118,6 +129,8 @@ class Pipeline:
     def _begun(self, span: SDKSpan) -> None:
         self._intake.start()
         span.set_attribute(CONFIG_HASH, self.config_hash)
+        if not is_sampled(span):
+            self._sampler.held.began(span.get_span_context())
         if (span.start_time or 0) < self._born_ns:  # begun here all the same: dated back
             self._dated_back.add(span.get_span_context().span_id)
 
@@ -127,7 +140,10 @@ class Pipeline:
             if identity is None or identity.span_id not in self._dated_back:
                 return
             self._dated_back.discard(identity.span_id)
-        self._intake.put(Entry(span))
+        if is_sampled(span):
+            self._intake.put(Entry(span))
+        elif held := self._sampler.held.of(span.get_span_context()):
+            self._intake.put(Entry(span, held=held))
 
     # -- changing: on the agent's thread ------------------------------------------------------
 
@@ -191,9 +207,10 @@ class Pipeline:
         """The present counts."""
         return PipelineStatus(
             calls=self._intake.calls,
-            sampled_out=self._intake.sampled_out,
+            sampled_out=self._intake.sampled_out + self._tail.sampled_out,
             faults=gate.count,
             dropped=self._intake.dropped + self._delivery.dropped,
+            **self._tail.counts._asdict(),
             destinations=self._delivery.status(),
         )
 
@@ -212,6 +229,7 @@ class Pipeline:
         atexit.unregister(self.shutdown)
         deadline = time.monotonic() + timeout_s
         self._intake.hasten(deadline - timeout_s * 0.65)
+        self._intake.judge_held()
         self.flush(timeout_s * 0.75)
         self._intake.stop(deadline)
         self._delivery.stop(deadline)
@@ -252,7 +270,10 @@ class Pipeline:
             self._environ,
             self._genai,
         )
-        self._intake = Intake(self._delivery, self._make_meter, self._bounds)
+        self._tail = Tail(
+            self._sampler.held, lambda: self.settings.sampling.keep, self._delivery.offer
+        )
+        self._intake = Intake(self._delivery, self._make_meter, self._bounds, self._tail)
         self._starter = Starter(self._provider, self._sampler, self._resource)
 
     def _put_in_force(self, settings: Settings, grants: Grants) -> None:

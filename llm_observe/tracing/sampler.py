@@ -16,17 +16,19 @@ from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import Link, SpanContext, SpanKind, TraceState, get_current_span
 from opentelemetry.util.types import Attributes
 
+from llm_observe.policy.keeping import wanted
 from llm_observe.policy.matching import Subject
 from llm_observe.policy.rate import Bucket
-from llm_observe.policy.sampling import SamplingPolicy, without_threshold
+from llm_observe.policy.sampling import Head, SamplingPolicy, without_threshold
 from llm_observe.settings.model import Sampling
 from llm_observe.tracing.gate import gate
+from llm_observe.tracing.held import HeldTraces
 from llm_observe.tracing.subjects import subject
 
 _KEY = "ot"
 """OpenTelemetry's own entry in a trace state ("TraceState: Probability Sampling")."""
 
-_SAMPLE, _DROP = Decision.RECORD_AND_SAMPLE, Decision.DROP
+_SAMPLE, _RECORD, _DROP = Decision.RECORD_AND_SAMPLE, Decision.RECORD_ONLY, Decision.DROP
 
 _ANYTHING = Subject()
 
@@ -46,19 +48,26 @@ class LiveSampler(Sampler):
 
     Of the roots that are kept so, `Sampling.per_second` lets through so many. As long as it refuses
     any, those that pass say no threshold: how many they stand for is not known then.
+
+    What is dropped, but not for a share of 0, is recorded all the same where `Sampling.keep` may
+    want it when it is over; it is not sampled, and everybody else is told so.
     """
 
     def __init__(self, sampling: Sampling) -> None:
         self.service = ""
         """Name of the service, for rules."""
-        self._inside = _Inside(sampling)
+        self.held = HeldTraces()
+        """What is dropped here and recorded all the same, for `Sampling.keep`."""
+        self.swap(sampling)
 
     def swap(self, sampling: Sampling) -> None:
         """Put other settings in force; traces that have begun keep their decision."""
-        self._inside = _Inside(sampling, self._inside)
+        self.held.most = sampling.keep.buffer_spans
+        self._inside = _Inside(sampling, getattr(self, "_inside", None))
 
     def after_fork_in_child(self) -> None:
         """Another process: what it counts is its own, and no other thread holds a lock of it."""
+        self.held.clear()
         self._inside = _Inside(self._inside.sampling)
 
     def decide(
@@ -80,7 +89,11 @@ class LiveSampler(Sampler):
         off = parent.is_remote and inside.policy.may_be_off
         if off and inside.policy.off(self._subject(inside, here, attributes)):
             return _DROP, _dropped(parent.trace_state)
-        return _SAMPLE if parent.trace_flags.sampled else _DROP, parent.trace_state
+        if parent.trace_flags.sampled:
+            return _SAMPLE, parent.trace_state
+        if parent.is_remote and inside.holds:
+            self.held.hold(trace_id)
+        return _RECORD if self.held.holds(trace_id) else _DROP, parent.trace_state
 
     def should_sample(
         self,
@@ -96,7 +109,7 @@ class LiveSampler(Sampler):
         here = get_current() if parent_context is None else parent_context
         parent = get_current_span(here).get_span_context()
         decision, state = self.decide(trace_id, parent, here, lambda: attributes)
-        return SamplingResult(decision, attributes if decision is _SAMPLE else None, state)
+        return SamplingResult(decision, None if decision is _DROP else attributes, state)
 
     def get_description(self) -> str:
         """``Live{ParentBased{Ratio{0.5}}}``, with what is in force inside."""
@@ -108,14 +121,13 @@ class LiveSampler(Sampler):
         self, inside: _Inside, trace_id: int, here: Context, attributes: Described
     ) -> Verdict:
         head = inside.policy.head(trace_id, self._subject(inside, here, attributes))
-        bucket, state = inside.bucket, head.trace_state
-        if not head.keep or bucket is None:
-            return _SAMPLE if head.keep else _DROP, state_of(state)
-        now = time.monotonic()
-        taken = bucket.take(now)
-        if bucket.scarce(now):
-            state = without_threshold(state)
-        return _SAMPLE if taken else _DROP, state_of(state)
+        keep, state = inside.bounded(head)
+        if keep:
+            return _SAMPLE, state_of(state)
+        if head.off or not inside.holds:
+            return _DROP, state_of(state)
+        self.held.hold(trace_id)
+        return _RECORD, state_of(state)
 
     def _subject(self, inside: _Inside, here: Context, attributes: Described) -> Subject:
         if not inside.policy.asks:
@@ -133,6 +145,8 @@ class _Inside:
     def __init__(self, sampling: Sampling, former: _Inside | None = None) -> None:
         self.sampling, self.policy = sampling, SamplingPolicy(sampling)
         same = former is not None and former.sampling.per_second == sampling.per_second
+        self.holds = wanted(sampling.keep)
+        """Whether traces that are dropped may yet be kept."""
         self.bucket: Bucket | None = (
             former.bucket if former and same else _bucket(sampling.per_second)
         )
@@ -140,6 +154,15 @@ class _Inside:
         """Of every root, where nothing tells them apart."""
         if sampling.ratio == 1 and self.bucket is None and not self.policy.asks:
             self.always = _SAMPLE, state_of(self.policy.head(0, _ANYTHING).trace_state)
+
+    def bounded(self, head: Head) -> tuple[bool, str]:
+        """Whether it is kept within the bound, and what its trace state says."""
+        if not head.keep or self.bucket is None:
+            return head.keep, head.trace_state
+        now = time.monotonic()
+        taken = self.bucket.take(now)
+        scarce = self.bucket.scarce(now)
+        return taken, without_threshold(head.trace_state) if scarce else head.trace_state
 
 
 def _bucket(per_second: float | None) -> Bucket | None:

@@ -260,6 +260,10 @@ class CallSpan(ReadableSpan, Span):
         return found or self.__dict__.setdefault("_said", Remarks(self._origin.limits))
 
 
+class HeldCallSpan(CallSpan):
+    """One of a trace that the head dropped, recorded because it may yet be kept."""
+
+
 def _full_name(kind: type[BaseException]) -> str:
     module = kind.__module__
     return kind.__qualname__ if module in ("", "builtins") else f"{module}.{kind.__qualname__}"

@@ -25,7 +25,7 @@ from opentelemetry.trace import (
 from llm_observe.tracing.call import Call, start_attributes
 from llm_observe.tracing.contexts import has_span
 from llm_observe.tracing.sampler import LiveSampler
-from llm_observe.tracing.span import CallSpan, Origin
+from llm_observe.tracing.span import CallSpan, HeldCallSpan, Origin
 
 SCOPE = "llm_observe.calls"
 """Instrumentation scope of the spans that stand for a `Call`, and of no others."""
@@ -33,7 +33,7 @@ SCOPE = "llm_observe.calls"
 MOST_ATTRIBUTES = 10_000
 """A long chat has more attributes than the SDK's 128, which would push the oldest out."""
 
-_SAMPLE = Decision.RECORD_AND_SAMPLE
+_SAMPLE, _DROP = Decision.RECORD_AND_SAMPLE, Decision.DROP
 _SAMPLED = int(TraceFlags.SAMPLED)
 _RANDOM = int(getattr(TraceFlags, "RANDOM_TRACE_ID", 0))  # unknown to older SDKs
 _FLAGS = tuple(TraceFlags(number) for number in range((_SAMPLED | _RANDOM) + 1))
@@ -107,12 +107,15 @@ class Starter:
         sampled = decision is _SAMPLE
         span_id = self._provider.id_generator.generate_span_id()
         context = SpanContext(trace_id, span_id, False, _FLAGS[sampled | random], state)
-        if not sampled:
+        if sampled:
+            return CallSpan(self._origin, call, context, parent)
+        if decision is _DROP:
             return NonRecordingSpan(context)
-        return CallSpan(self._origin, call, context, parent)
+        self._sampler.held.began(context)
+        return HeldCallSpan(self._origin, call, context, parent)
 
     def _by_the_sdk(self, call: Call, here: Context) -> Span:
-        return self._tracer.start_span(
+        span = self._tracer.start_span(
             call.name,
             here,
             kind=SpanKind.CLIENT,
@@ -121,6 +124,9 @@ class Starter:
             record_exception=False,
             set_status_on_exception=False,
         )
+        if span.is_recording() and not is_sampled(span):
+            self._sampler.held.began(span.get_span_context())
+        return span
 
 
 class Foreign(SpanProcessor):
@@ -141,8 +147,8 @@ class Foreign(SpanProcessor):
             self._started(span)
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Sampled, and not of a call of ours."""
-        if not is_ours(span) and is_sampled(span):
+        """Recorded, and not of a call of ours."""
+        if not is_ours(span):
             self._ended(span)
 
     def shutdown(self) -> None:
@@ -162,7 +168,7 @@ def is_ours(span: ReadableSpan) -> bool:
 
 def is_sampled(span: object) -> TypeGuard[ReadableSpan]:
     """Whether it is exported."""
-    if type(span) is CallSpan:  # made only if so
+    if type(span) is CallSpan:  # made only if so; one that is held is of another type
         return True
     context = span.get_span_context() if isinstance(span, ReadableSpan) else None
     return context is not None and context.trace_flags.sampled

@@ -53,3 +53,16 @@ def test_a_disabled_sdk_says_only_that() -> None:
         service_name="s", instance_id="1", link=Link(), settings={}, instrumentors={}, disabled=True
     )
     assert str(status) == "Nothing is observed: OTEL_SDK_DISABLED is true."
+
+
+def test_more_than_one_share_for_all_is_said() -> None:
+    keep = {"errors": True, "buffer_s": 60.0}
+    sampling = {"ratio": 0.1, "rules": {"a": {}, "b": {}}, "per_second": 5.0, "keep": keep}
+    settings = {**SETTINGS, "sampling": sampling}
+    status = Status(
+        service_name="s", instance_id="1", link=Link(), settings=settings, instrumentors={}
+    )
+    said = "10% of traces are exported, other shares by 2 rule(s), at most 5 a second, and those that a keep rule wants."
+    assert said in str(status)
+    sampling["keep"] = {"errors": False, "buffer_s": 60.0}
+    assert "keep rule" not in str(status)

@@ -1,13 +1,15 @@
 """A program under observation that does what it reads on its standard input, a JSON list a line.
 
 ``["call", prompt]``, ``["turn", session, prompt]``, ``["request", route, prompt]``,
-``["burst", n, prompt]``, ``["said", attributes]``, ``["status"]``, ``["flush"]``; each is answered by
+``["judged", prompt, score, cost,
+failing]``, ``["begin", prompt]``, ``["finish"]``, ``["burst", n, prompt]``, ``["said", attributes]``, ``["status"]``, ``["flush"]``; each is answered by
 one JSON line. Arguments: the JSON of `observe`'s keyword arguments.
 """
 
 import json
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import replicate
@@ -40,6 +42,31 @@ def request(route: str, prompt: str) -> str:
         return call(prompt)
 
 
+def judged(prompt: str, value: float = 1.0, cost: float = 0.0, failing: bool = False) -> bool:
+    """A turn that is scored, tells a cost, and may fail."""
+    with suppress(ValueError), llm_observe.trace("judged"):
+        call(prompt)
+        llm_observe.score("helpful", value)
+        trace.get_current_span().set_attribute("llm.cost.total", cost)
+        if failing:
+            raise ValueError
+    return failing
+
+
+steps: list[Any] = []
+
+
+def begin(prompt: str) -> str:
+    """A call inside a step that goes on until `finish`."""
+    steps.append(llm_observe.trace("long").__enter__())
+    return call(prompt)
+
+
+def finish() -> bool:
+    steps.pop().__exit__(None, None, None)
+    return True
+
+
 def burst(count: int, prompt: str) -> int:
     for number in range(count):
         replicate.run(MODEL, input={"prompt": f"{prompt} {number}", "max_new_tokens": 8})
@@ -70,6 +97,9 @@ def main() -> None:
         "call": call,
         "turn": turn,
         "request": request,
+        "judged": judged,
+        "begin": begin,
+        "finish": finish,
         "burst": burst,
         "said": said,
         "status": status,

@@ -187,6 +187,86 @@ def test_sampling_per_second(observed: Observed) -> None:
     eventually(lambda: sum(map(calls, observed.sink.metrics())) == 5, "metrics count every call")
 
 
+RARE = 1e-9
+"""A share that chooses nothing here, and is not off."""
+
+
+def kept(observed: Observed, *request: Any, **rules: Any) -> set[str]:
+    """Names of the spans that are exported of a request which its share drops."""
+    observed.set(sampling__ratio=RARE, sampling__keep=rules)
+    observed.sink.clear()
+    observed.app.ask(*request)
+    observed.app.ask("flush")
+    return {span.name for span in observed.sink.spans()}
+
+
+WHOLE = {"judged", "score", "chat meta/llama-2-7b-chat"}
+
+
+def test_sampling_keep_errors(observed: Observed) -> None:
+    assert kept(observed, "judged", CANARY, 1, 0, True, errors=True) == WHOLE
+    assert kept(observed, "judged", CANARY, 1, 0, False, errors=True) == set()
+    assert kept(observed, "judged", CANARY, 1, 0, True, errors=False) == set()
+
+
+def test_sampling_keep_slower_than_s(observed: Observed) -> None:
+    assert kept(observed, *CALL, slower_than_s=0.0001)
+    assert not kept(observed, *CALL, slower_than_s=600)
+
+
+def test_sampling_keep_first_chunk_over_s(observed: Observed) -> None:
+    assert kept(observed, *CALL, first_chunk_over_s=0.0001)
+    assert not kept(observed, *CALL, first_chunk_over_s=600)
+
+
+def test_sampling_keep_tokens_over(observed: Observed) -> None:
+    assert kept(observed, *CALL, tokens_over=1)
+    assert not kept(observed, *CALL, tokens_over=100_000)
+
+
+def test_sampling_keep_cost_over_usd(observed: Observed) -> None:
+    assert kept(observed, "judged", CANARY, 1, 0.5, cost_over_usd=0.4) == WHOLE
+    assert kept(observed, "judged", CANARY, 1, 0.5, cost_over_usd=0.6) == set()
+
+
+def test_sampling_keep_score_under(observed: Observed) -> None:
+    assert kept(observed, "judged", CANARY, 0.2, score_under=0.5) == WHOLE
+    assert kept(observed, "judged", CANARY, 0.9, score_under=0.5) == set()
+
+
+def test_sampling_keep_buffer_s(observed: Observed) -> None:
+    """A call ends inside a step that goes on; after that time its trace is judged."""
+    observed.set(sampling__ratio=RARE, sampling__keep={"tokens_over": 1, "buffer_s": 0.2})
+    observed.app.ask("begin", CANARY)
+    eventually(observed.sink.spans, "the call is exported before its step is over")
+    assert observed.app.ask("finish")
+
+
+def recording(observed: Observed) -> dict[str, Any]:
+    """What the agent's health counts of recording."""
+    health = observed.plane.agent(observed.service)["health"]
+    found: dict[str, Any] = health["components"]["recording"]["attributes"]
+    return found
+
+
+def test_sampling_keep_buffer_spans(observed: Observed) -> None:
+    rules = {"errors": True, "buffer_spans": 1}
+    observed.set(sampling__ratio=RARE, sampling__keep=rules)
+    observed.app.ask("judged", CANARY, 1, 0, True)
+    observed.app.ask("flush")
+    assert observed.sink.spans() == []
+    eventually(lambda: recording(observed)["unjudged"] == 3, "health counts what was dropped")
+
+
+def test_sampling_keep_buffer_mib(observed: Observed) -> None:
+    rules = {"errors": True, "buffer_mib": 0.002}
+    observed.set(sampling__ratio=RARE, sampling__keep=rules)
+    observed.app.ask("judged", CANARY, 1, 0, True)
+    observed.app.ask("flush")
+    assert observed.sink.spans() == []
+    eventually(lambda: recording(observed)["unjudged"] == 3, "health counts what was dropped")
+
+
 def calls(metric: Any) -> int:
     """Calls counted in one export of a metric."""
     return sum(

@@ -6,6 +6,8 @@ from llm_observe.settings import layers
 from llm_observe.settings.layers import Layer, LayerValue, Source
 from llm_observe.settings.model import CaptureLevel, Limits, Settings
 
+KEEP = {"errors": False, "buffer_s": 60.0, "buffer_spans": 5000, "buffer_mib": 16.0}
+
 
 def resolve(limits: Limits | None = None, /, **given: dict[str, Any]) -> layers.Resolved:
     values = {Layer(n): LayerValue(f, float(i)) for i, (n, f) in enumerate(given.items(), 1)}
@@ -16,7 +18,7 @@ def test_without_any_layer_the_defaults_hold() -> None:
     resolved = resolve()
     assert resolved.settings == Settings()
     assert resolved.document == {
-        "sampling": {"ratio": 1.0, "rules": {}, "by": "trace"},
+        "sampling": {"ratio": 1.0, "rules": {}, "by": "trace", "keep": KEEP},
         "capture": {"level": "metadata", "rules": {}, "grants": {}, "max_chars": 0},
         "destinations": {},
         "redaction": {"detectors": {}, "patterns": {}, "allow": [], "hash_key": ""},

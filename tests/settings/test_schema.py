@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ def test_every_wrong_key_gets_its_own_line() -> None:
     )
     assert found == {
         "sampling.ratio": "1.5 / a number of at most 1",
-        "sampling.rate": "an unknown key / one of by, per_second, ratio, rules",
+        "sampling.rate": "an unknown key / one of by, keep, per_second, ratio, rules",
         "capture.level": "\"loud\" / one of 'off', 'metadata', 'redacted' or 'full'",
         "destinations.a.timeout_s": "0 / a number above 0",
         "destinations.a.protocol": "\"udp\" / one of 'http/protobuf' or 'grpc'",
@@ -92,3 +93,10 @@ def test_odd_documents_are_refused_with_a_sentence(body: bytes) -> None:
 def test_a_document_over_the_limit_is_refused() -> None:
     with pytest.raises(SettingsError, match="at most"):
         schema.parse(b"#" * (schema.MAX_BYTES + 1))
+
+
+@pytest.mark.parametrize("ratio", [1e-9, 1e-06, 0.25, 1.0, 0.0])
+def test_a_number_arrives_as_json_wrote_it(ratio: float) -> None:
+    body = json.dumps({"sampling": {"ratio": ratio}}).encode()
+    assert schema.parse(body, "application/json") == {"sampling": {"ratio": ratio}}
+    assert schema.parse(body) == {"sampling": {"ratio": ratio}}

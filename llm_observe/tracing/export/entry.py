@@ -8,6 +8,7 @@ from typing import NamedTuple
 from opentelemetry.sdk.trace import ReadableSpan
 
 from llm_observe.tracing.call import Call
+from llm_observe.tracing.held import HeldTrace
 
 
 class Entry(NamedTuple):
@@ -19,6 +20,10 @@ class Entry(NamedTuple):
 
     span: ReadableSpan
     call: Call | None = None
+    held: HeldTrace | None = None
+    """Its trace, where the head dropped it and it may yet be kept."""
+    kept: str = ""
+    """The rule by which it was kept all the same."""
 
     @property
     def size(self) -> int:

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 from opentelemetry.trace import Span
 
+from llm_observe.settings.model import KeepRules
 from llm_observe.tracing import inflight
 from llm_observe.tracing.call import Call
 from llm_observe.tracing.export.bounds import Bounds
@@ -29,8 +30,10 @@ from llm_observe.tracing.export.completions import Completions, Ticket
 from llm_observe.tracing.export.delivery import Delivery
 from llm_observe.tracing.export.entry import Entry
 from llm_observe.tracing.export.quiet import quiet
+from llm_observe.tracing.export.tail import Tail
 from llm_observe.tracing.export.turns import in_turns
 from llm_observe.tracing.gate import gate
+from llm_observe.tracing.held import HeldTraces
 
 _TICK_S = 1.0
 _GATHER_S = 0.05
@@ -58,8 +61,16 @@ class Marker:
 class Intake:
     """Takes ended spans. ``start`` from normal code, ``put`` from anywhere."""
 
-    def __init__(self, delivery: Delivery, make_meter: Callable[[], Meter], bounds: Bounds) -> None:
+    def __init__(
+        self,
+        delivery: Delivery,
+        make_meter: Callable[[], Meter],
+        bounds: Bounds,
+        tail: Tail | None = None,
+    ) -> None:
         self._delivery, self._make_meter, self._bounds = delivery, make_meter, bounds
+        self._tail = tail or Tail(HeldTraces(), KeepRules, delivery.offer)
+        self._judging = False
         self._queue: SimpleQueue[Any] = SimpleQueue()
         self._completions = Completions(self._queue.put, bounds)
         self._gather_s = min(_GATHER_S, bounds.delay_s)
@@ -100,6 +111,10 @@ class Intake:
     def hasten(self, latest: float) -> None:
         """From then on (monotonic clock) no call waits for numbers that only its server knows."""
         self._completions.hasten(latest)
+
+    def judge_held(self) -> None:
+        """From now on a flush leaves nothing held: what is there of a trace is judged."""
+        self._judging = True
 
     def stop(self, deadline: float) -> None:
         """Take nothing more and end the thread."""
@@ -157,6 +172,7 @@ class Intake:
         if now >= self._watch_due:
             self._watch_due = now + _TICK_S
             self._delivery.watch(now)
+            self._step(partial(self._tail.sweep, now))
             inflight.sweep()
 
     def _arrived(self) -> list[Any]:
@@ -200,7 +216,13 @@ class Intake:
                 self._meter.record(call, span)  # type: ignore[arg-type]  # an SDK span is both kinds
         finally:
             if isinstance(item, Entry):
-                self._delivery.offer(item)
+                self._offer(item)
+
+    def _offer(self, entry: Entry) -> None:
+        if entry.held is None:
+            self._delivery.offer(entry)
+        else:
+            self._tail.offer(entry, time.monotonic())
 
     def _finish_markers(self) -> None:
         """A marker is done when no call before it waits for its completion any more."""
@@ -209,6 +231,8 @@ class Intake:
         self._markers = [marker for marker in self._markers if marker not in done]
         if done:
             self._step(self._export_metrics)
+        if done and self._judging:
+            self._step(partial(self._tail.close, time.monotonic()))
         for marker in done:
             marker.done.set()
 

@@ -18,6 +18,7 @@ from opentelemetry.trace import Link, Status, StatusCode
 from llm_observe.conventions import (
     CAPTURE_LEVEL,
     CONTENT_DROPPED,
+    KEPT,
     NEWEST,
     GenAI,
     is_llm,
@@ -66,6 +67,10 @@ class OutgoingSpan(ReadableSpan):
         )
         self._original = original
 
+    def say(self, key: str, value: str) -> None:
+        """One attribute more."""
+        self._attributes = {**(self.attributes or {}), key: value}
+
     @property
     def dropped_attributes(self) -> int:
         """As counted by the SDK."""
@@ -112,7 +117,13 @@ def _subject(entry: Entry, service: str) -> Subject:
 
 def present(entry: Entry, by: By, resource: Resource, genai: GenAI = NEWEST) -> OutgoingSpan:
     """The span as it may leave, a call's under these names. Never raises."""
-    keep = filter_of(by)
+    span = _presented(entry, filter_of(by), resource, genai)
+    if entry.kept:
+        span.say(KEPT, entry.kept)
+    return span
+
+
+def _presented(entry: Entry, keep: Filter, resource: Resource, genai: GenAI) -> OutgoingSpan:
     try:
         if entry.call is not None:
             return _rendered(entry.span, entry.call, keep, resource, genai)

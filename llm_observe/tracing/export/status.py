@@ -103,4 +103,13 @@ class PipelineStatus:
     dropped: int = 0
     """Spans dropped, by all destinations that are or were, and before any was reached."""
 
+    held: int = 0
+    """Spans that wait for the end of their trace, which a keep rule may then export."""
+
+    kept: int = 0
+    """Traces that a keep rule exported."""
+
+    unjudged: int = 0
+    """Spans dropped beyond the bounds of what is held, before their trace was over."""
+
     destinations: Mapping[str, DestinationStatus] = field(default_factory=dict)
