@@ -77,11 +77,11 @@ class Patch:
     def opens(self, instance: Any, args: Args, kwargs: Kwargs) -> Start | None:
         """A call that the app goes on with, or a part of the call around it."""
         context = current()
+        around = self._around(context)
+        if around is not None:  # as it mostly is: the library's own step, in a call that is wanted
+            return partial(Inside, around)
         if connected() is None or suppressed(context):
             return None
-        around = self._around(context)
-        if around is not None:
-            return partial(Inside, around)
         return partial(_open, self._provider, context, self._request, instance, args, kwargs)
 
     def follows(self, instance: Any, args: Args, kwargs: Kwargs) -> Start | None:

@@ -48,6 +48,6 @@ def suppressed(context: Context) -> bool:
 
     Both keys that OpenTelemetry and OpenInference set for it are known.
     """
-    return bool(
+    return bool(context) and bool(
         context.get(_SUPPRESS_INSTRUMENTATION_KEY) or context.get("suppress_instrumentation")
     )
