@@ -93,7 +93,8 @@ class SamplingPolicy:
         rules = sorted(sampling.rules.items(), key=lambda item: (item[1].order, item[0]))
         self._rules = [(compile_matcher(rule.match), Share(rule.ratio)) for _, rule in rules]
         self._by_session = sampling.by == "session"
-        self.asks = bool(self._rules) or self._by_session
+        self.has_rules = bool(self._rules)
+        self.asks = self.has_rules or self._by_session
         """Whether it looks at the subject at all; if not, `Subject()` will do."""
         self.may_be_off = any(share.off for share in (self._share, *(x for _, x in self._rules)))
         """Whether some traces have a share of 0."""

@@ -23,7 +23,7 @@ from llm_observe.policy.sampling import Head, SamplingPolicy, without_threshold
 from llm_observe.settings.model import Sampling
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.held import HeldTraces
-from llm_observe.tracing.subjects import subject
+from llm_observe.tracing.subjects import session_alone, subject
 
 _KEY = "ot"
 """OpenTelemetry's own entry in a trace state ("TraceState: Probability Sampling")."""
@@ -132,8 +132,9 @@ class LiveSampler(Sampler):
     def _subject(self, inside: _Inside, here: Context, attributes: Described) -> Subject:
         if not inside.policy.asks:
             return _ANYTHING
+        known = subject if inside.policy.has_rules else session_alone
         try:
-            return subject(self.service, here, attributes() or {})
+            return known(self.service, here, attributes() or {})
         except Exception as error:  # noqa: BLE001  # as `with gate`; the share of all others holds
             gate.caught(error)
             return _ANYTHING

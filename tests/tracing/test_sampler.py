@@ -21,7 +21,7 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from llm_observe.policy.sampling import session_randomness
-from llm_observe.settings.model import Sampling, SamplingRule, TraceMatcher
+from llm_observe.settings.model import KeepRules, Sampling, SamplingRule, TraceMatcher
 from llm_observe.tracing.context import context
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.sampler import LiveSampler
@@ -301,3 +301,21 @@ def test_while_the_bound_refuses_traces_those_that_pass_claim_no_share(clock: Cl
     assert said() is None
     clock.now += 5
     assert said() == "th:0"
+
+
+def test_a_forked_child_holds_nothing_of_its_parents() -> None:
+    sampler = LiveSampler(Sampling(ratio=1e-9, keep=KeepRules(errors=True)))
+    assert sampler.decide(1, None, Context(), dict)[0] is Decision.RECORD_ONLY
+    assert sampler.held.holds(1)
+    sampler.after_fork_in_child()
+    assert not sampler.held.holds(1)
+    assert sampler.decide(2, None, Context(), dict)[0] is Decision.RECORD_ONLY
+
+
+def test_a_part_of_a_trace_that_others_dropped_is_held_and_passes_their_state_on() -> None:
+    sampler = LiveSampler(Sampling(ratio=1e-9, keep=KeepRules(errors=True)))
+    state = TraceState([("vendor", "x")])
+    parent = SpanContext(7, 1, True, TraceFlags(0), state)
+    assert sampler.decide(7, parent, Context(), dict) == (Decision.RECORD_ONLY, state)
+    off = LiveSampler(Sampling(ratio=0, keep=KeepRules(errors=True)))
+    assert off.decide(7, parent, Context(), dict)[0] is Decision.DROP

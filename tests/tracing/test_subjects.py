@@ -1,12 +1,13 @@
 """What the rules of sampling know of a trace when it begins."""
 
+import pytest
 from openinference.instrumentation import using_session, using_user
 from opentelemetry import baggage
 from opentelemetry.context import Context, get_current
 
 from llm_observe.policy.matching import Subject
 from llm_observe.tracing.context import context
-from llm_observe.tracing.subjects import subject
+from llm_observe.tracing.subjects import session_alone, subject
 
 
 def test_a_call_tells_its_provider_and_model_and_a_web_request_its_route() -> None:
@@ -37,3 +38,11 @@ def test_what_the_span_says_counts_before_what_is_around_it() -> None:
     assert subject("", carried, {"session.id": "own"}).session == "own"
     assert subject("", carried, {}).session == "of baggage"
     assert subject("", Context(), {}).session == ""
+
+
+@pytest.mark.parametrize("key", ["session.id", "gen_ai.conversation.id", "other"])
+def test_the_session_alone_is_what_the_whole_subject_says(key: str) -> None:
+    carried = baggage.set_baggage("session.id", "of baggage", Context())
+    for here in (carried, Context()):
+        told = {key: "own"}
+        assert session_alone("", here, told).session == subject("", here, told).session
