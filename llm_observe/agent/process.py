@@ -11,6 +11,7 @@ import _thread
 import logging
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llm_observe.agent import doors, granting, standing
@@ -52,8 +53,18 @@ class Handle:
         self._closed = False
         self.provisional = False
         """Begun on a command line's word alone; the program's own `observe` takes it over."""
+        self._fault = ""
         if not options.disabled:
+            self._try_to_connect()
+
+    def _try_to_connect(self) -> None:
+        try:
             self._connect()
+        except Exception as error:  # a fault of ours costs observation, never the app
+            logger.exception("llm-observe: nothing is observed, because of a fault of our own")
+            patch.connect(None)
+            self._fault = type(error).__name__
+            self._options = replace(self._options, disabled=True)
 
     def _connect(self) -> None:
         now = self._first
@@ -173,6 +184,7 @@ class Handle:
             instrumentors={info.library: info.state for info in instrument.installed()},
             provider=str(now.resource.attributes.get(doors.PROVIDER, "")),
             disabled=self._options.disabled,
+            fault=self._fault,
             remote_error=now.remote.error,
             problems=(*self._options.problems, *now.resolved.capped),
             troubles=(now.lastgood.trouble,) if now.lastgood.trouble else (),

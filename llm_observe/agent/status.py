@@ -62,6 +62,8 @@ class Status:
     provider: str = ""
     """The tracer provider that calls are recorded on, where it is not ours."""
     disabled: bool = False
+    fault: str = ""
+    """Type of the fault of ours because of which nothing is observed."""
     remote_error: str = ""
     problems: tuple[Problem, ...] = ()
     troubles: tuple[str, ...] = ()
@@ -72,7 +74,8 @@ class Status:
     def sentences(self) -> Iterator[str]:
         """One sentence per fact, the most important first."""
         if self.disabled:
-            yield "Nothing is observed: OTEL_SDK_DISABLED is true."
+            why = f"it could not start ({self.fault}), and the log says more"
+            yield f"Nothing is observed: {why if self.fault else 'OTEL_SDK_DISABLED is true'}."
             return
         yield self._observed()
         yield self._linked()

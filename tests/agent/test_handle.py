@@ -114,6 +114,27 @@ print(handle.status())
     assert not (tmp_path / "state").exists()
 
 
+def test_a_fault_of_ours_at_the_start_costs_observation_and_not_the_program(tmp_path: Path) -> None:
+    said = run(
+        tmp_path,
+        """
+from llm_observe.agent import doors
+def broken(*args):
+    raise NameError("half an update")
+doors.make_pipeline = broken
+handle = llm_observe.observe("shop")
+assert llm_observe.observe("shop") is handle
+assert handle.flush() and handle.settings().capture.level == "metadata"
+print(handle.status())
+handle.shutdown()
+""",
+    )
+    assert said[0] == "llm-observe: nothing is observed, because of a fault of our own"
+    assert said[-1] == (
+        "Nothing is observed: it could not start (NameError), and the log says more."
+    )
+
+
 def test_without_a_control_plane_no_thread_dials(tmp_path: Path) -> None:
     assert run(tmp_path, """
 llm_observe.observe()
