@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import hashlib
 import json
 import os
@@ -80,6 +81,7 @@ async def serve() -> None:
     from llm_observe.opamp.io.asgi import OpAMPServer
     from llm_observe.opamp.values import ServerCapabilities
 
+    gc.set_threshold(20_000, 20, 50)  # as docs/opamp.md has a host of thousands do
     fleet = Fleet()
     wanted = (
         ServerCapabilities.ACCEPTS_STATUS
@@ -248,6 +250,7 @@ def main() -> None:
         "opamp-go": [str(programs / "server")],
     }
     rows: list[Report] = []
+    load = {"load_1_minute_before": round(os.getloadavg()[0], 1)}
     for transport in given.transport:
         for agents in given.agents:
             for name, command in servers.items():
@@ -256,7 +259,7 @@ def main() -> None:
                 rows.append({"transport": transport, "agents": agents, "server": name, **found})
     table(rows)
     if given.json:
-        report = {"python": platform.python_version(), "cpus": os.cpu_count(), "rows": rows}
+        report = {"python": platform.python_version(), "cpus": os.cpu_count(), **load, "rows": rows}
         given.json.write_text(json.dumps(report, indent=2) + "\n")
 
 

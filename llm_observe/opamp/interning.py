@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
 MAX_VALUES = 256
+"""Of each kind, so that none crowds out another."""
+
 MAX_BYTES = 64 * 1024
 """Larger values are not shared, so that what is kept for sharing stays bounded."""
 
@@ -14,26 +16,27 @@ T = TypeVar("T")
 
 
 class Interned:
-    """The values seen last, by the bytes that they were made from."""
+    """The values seen last, by kind and by what they were made from."""
 
     __slots__ = ("_values",)
 
     def __init__(self) -> None:
-        self._values: OrderedDict[tuple[str, bytes], Any] = OrderedDict()
+        self._values: dict[str, OrderedDict[Hashable, Any]] = {}
 
-    def __len__(self) -> int:
-        return len(self._values)
+    def count(self, kind: str) -> int:
+        """How many values of a kind are kept."""
+        return len(self._values.get(kind, ()))
 
-    def value(self, kind: str, data: bytes, make: Callable[[], T]) -> T:
-        """The value of some bytes: the one known already, or the one made now."""
-        if len(data) > MAX_BYTES:
+    def value(self, kind: str, key: Hashable, make: Callable[[], T], *, size: int) -> T:
+        """The value of ``key``, of ``size`` bytes: the one known already, or the one made now."""
+        if size > MAX_BYTES:
             return make()
-        key = (kind, data)
-        if key in self._values:
-            self._values.move_to_end(key)
-            known: T = self._values[key]
+        values = self._values.setdefault(kind, OrderedDict())
+        if key in values:
+            values.move_to_end(key)
+            known: T = values[key]
             return known
-        made = self._values[key] = make()
-        if len(self._values) > MAX_VALUES:
-            self._values.popitem(last=False)
+        made = values[key] = make()
+        if len(values) > MAX_VALUES:
+            values.popitem(last=False)
         return made

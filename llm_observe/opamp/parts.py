@@ -116,8 +116,8 @@ PARTS = (
 BY_NAME = {part.name: part for part in PARTS}
 
 
-SHARED = frozenset({"effective_config", COMPONENTS})
-"""Parts that are large, and alike for many agents."""
+SHARED = frozenset({"effective_config", "config_status", COMPONENTS})
+"""Parts that are alike for many agents."""
 
 
 def read_parts(
@@ -135,7 +135,7 @@ def _read(part: Part, pb: Message, interned: Interned | None) -> Any:
     if interned is None or part.name not in SHARED:
         return part.from_pb(pb)
     data = pb.SerializeToString(deterministic=True)
-    return interned.value(part.name, data, lambda: part.from_pb(pb))
+    return interned.value(part.name, data, lambda: part.from_pb(pb), size=len(data))
 
 
 def is_complete(message: opamp_pb2.AgentToServer) -> bool:

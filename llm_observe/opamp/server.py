@@ -219,16 +219,15 @@ class ServerProtocol(Wanting):
         return same and message.sequence_num > 0 and len(message.ListFields()) == _BARE_FIELDS
 
     def _process(self, message: opamp_pb2.AgentToServer) -> Iterator[events.ServerEvent]:
-        former, known = self.state, self.state.sequence_num >= 0
-        self.state = replace(former, sequence_num=message.sequence_num)
-        in_order = message.sequence_num == former.sequence_num + 1
+        former, self._number = self._number, message.sequence_num
+        known, in_order = former >= 0, message.sequence_num == former + 1
         self._note_order(message, known=known, in_order=in_order)
         parts = read_parts(message, self._interned)
         if self._forgotten or not self.connected:
             self.connected, self._forgotten = True, False
             yield events.AgentConnected()
         if known and not in_order:
-            yield events.SequenceBroken(former.sequence_num + 1, message.sequence_num)
+            yield events.SequenceBroken(former + 1, message.sequence_num)
         yield from self._fold(message, parts)
         yield from self._custom_events(message)
         if wants_uid(message):
@@ -254,19 +253,19 @@ class ServerProtocol(Wanting):
     def _fold(
         self, message: opamp_pb2.AgentToServer, parts: dict[str, Any]
     ) -> Iterator[events.ServerEvent]:
-        former = self.state
+        former = self._state
         if COMPONENTS in parts:
             parts[COMPONENTS] = self._merge_components(parts[COMPONENTS])
         if message.capabilities:  # 0 is impossible; some peers leave it out of heartbeats
             parts["capabilities"] = AgentCapabilities.from_wire(message.capabilities)
         changed = frozenset(n for n, value in parts.items() if getattr(former, n) != value)
-        self.state = replace(former, **parts)
+        self._state = replace(former, sequence_num=self._number, **parts)
         if changed:
             yield events.StatusReported(self.state, changed)
 
     def _merge_components(self, reported: Components) -> Components:
         """A bare hash that is the one we know means: as before."""
-        known = self.state.components
+        known = self._state.components
         if reported.components is None and known is not None and known.hash == reported.hash:
             reported = known
         if reported.components is None:
@@ -332,11 +331,11 @@ class ServerProtocol(Wanting):
             message.flags |= _FULL
             self._full.asked(now)
         self._full_is_news = False  # asked for, or not wanted any more
-        if missing_components(self.state) and self._components.is_due(now):
+        if missing_components(self._state) and self._components.is_due(now):
             message.flags |= _COMPONENTS
             self._components.asked(now)
         for wish in self._wishes:
-            wish.add(message, self.state, now, self._limit)
+            wish.add(message, self._state, now, self._limit)
         self._add_custom(message)
 
     def _add_custom(self, message: opamp_pb2.ServerToAgent) -> None:

@@ -56,7 +56,7 @@ class ConfigWish:
 
     def __init__(self, max_message_bytes: int, interned: Interned | None = None) -> None:
         self._limit = max_message_bytes
-        self._interned = interned or Interned()
+        self._interned = Interned() if interned is None else interned
         self._offer: opamp_pb2.AgentRemoteConfig | None = None
         self._asking = Asking()
         self._news = False
@@ -65,15 +65,24 @@ class ConfigWish:
         """Offer it until the agent reports its hash. Raises as `ServerProtocol.offer_config`."""
         if not config_hash:
             raise LocalProtocolError("an offer needs a hash")
-        offer = opamp_pb2.AgentRemoteConfig(
-            config=codec.files_to_pb(files), config_hash=config_hash
-        )
+        offer = self._encoded(files, config_hash)
         wire.check_size(offer.ByteSize() + ENVELOPE_BYTES, self._limit)
         if self._offer is None or self._offer.config_hash != config_hash:
-            data = offer.SerializeToString(deterministic=True)
-            self._offer = self._interned.value("offer", data, lambda: offer)
-            self._news = True
+            self._offer, self._news = offer, True
             self._asking.want(at_once=True)
+
+    def _encoded(
+        self, files: Mapping[str, ConfigFile], config_hash: bytes
+    ) -> opamp_pb2.AgentRemoteConfig:
+        """What is offered to many agents is encoded once."""
+
+        def encode() -> opamp_pb2.AgentRemoteConfig:
+            config = codec.files_to_pb(files)
+            return opamp_pb2.AgentRemoteConfig(config=config, config_hash=config_hash)
+
+        size = sum(len(file.body) for file in files.values())
+        key = (config_hash, *sorted(files.items()))
+        return self._interned.value("offer", key, encode, size=size)
 
     def clear(self) -> None:
         """Offer nothing any more."""
