@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
@@ -89,13 +90,18 @@ def _keys(prediction: Any) -> tuple[str, ...]:
     return tuple(sorted(dump()))
 
 
+_SPECIAL = ("__len__", "__getitem__", "__copy__", "__enter__", "__aenter__", "__await__")
+"""What a pool, ``itertools.tee`` and others ask for before they use it."""
+
+
 def _surface_of(value: Any) -> Plain:
     """Class, names and iteration, as code that looks at them would find them."""
-    shapes = (GeneratorType, AsyncGeneratorType, CoroutineType, list, str)
+    shapes = (GeneratorType, AsyncGeneratorType, CoroutineType, Iterable, list, str)
     names = tuple(name for name in dir(value) if not name.startswith("_"))
     is_iterator = hasattr(value, "__next__") or hasattr(value, "__anext__")
     itself = is_iterator and (
         iter(value) is value if hasattr(value, "__next__") else aiter(value) is value
     )
     kinds = tuple(isinstance(value, shape) for shape in shapes)
-    return (value.__class__.__qualname__, kinds, is_iterator, itself, names)
+    special = tuple(name for name in _SPECIAL if hasattr(value, name))
+    return (value.__class__.__qualname__, kinds, is_iterator, itself, names, special)
