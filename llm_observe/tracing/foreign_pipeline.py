@@ -32,6 +32,7 @@ from llm_observe.tracing.call import Call
 from llm_observe.tracing.export.status import PipelineStatus
 from llm_observe.tracing.foreign import SCOPE, ForeignRecorder
 from llm_observe.tracing.pipeline import Pipeline
+from llm_observe.version import __version__
 
 _NOWHERE = Resource.get_empty()
 
@@ -206,5 +207,5 @@ class _Copy(NonRecordingSpan, ReadableSpan):  # type: ignore[misc]  # both keep 
             kind=SpanKind.CLIENT,
             start_time=call.start_ns,
             end_time=call.end_ns,
-            instrumentation_scope=InstrumentationScope(SCOPE),
+            instrumentation_scope=InstrumentationScope(SCOPE, __version__),
         )

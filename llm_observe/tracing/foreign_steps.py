@@ -24,6 +24,7 @@ from llm_observe.tracing.filtering import filter_for_attributes
 from llm_observe.tracing.foreign_fit import fitted, room_on
 from llm_observe.tracing.scrubbing import Filter, scrub, scrub_event, scrub_status
 from llm_observe.tracing.stepping import SCOPE, outcome, words
+from llm_observe.version import __version__
 
 Attributes = Mapping[str, Any]
 
@@ -39,7 +40,7 @@ def start(
     """Start a step's span. ``context`` holds nothing that the level forbids."""
     token = attach(context)  # some tracers read the current context, whatever they are given
     try:
-        return provider.get_tracer(SCOPE).start_span(
+        return provider.get_tracer(SCOPE, __version__).start_span(
             name, context, attributes=_allowed(attributes, settings), links=links
         )
     finally:
@@ -86,7 +87,7 @@ def copy(
         status=Status(StatusCode.ERROR, words(error)) if failed and error is not None else Status(),
         start_time=getattr(span, "start_time", None) or now,
         end_time=getattr(span, "end_time", None) or now,
-        instrumentation_scope=InstrumentationScope(SCOPE),
+        instrumentation_scope=InstrumentationScope(SCOPE, __version__),
     )
 
 

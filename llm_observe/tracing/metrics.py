@@ -31,6 +31,7 @@ from llm_observe.conventions import Metric as Row
 from llm_observe.tracing.call import Call
 from llm_observe.tracing.export import otlp
 from llm_observe.tracing.histograms import Histogram
+from llm_observe.version import __version__
 
 SCOPE = "llm_observe"
 TOKEN_TYPE = "gen_ai.token.type"  # noqa: S105  # an attribute's name
@@ -119,7 +120,7 @@ class CallMetrics:
             if any(field == row.field for field, _, _ in found)
         ]
         url = schema_url(genai)
-        scope = ScopeMetrics(InstrumentationScope(SCOPE, None, url), metrics, url)
+        scope = ScopeMetrics(InstrumentationScope(SCOPE, __version__, url), metrics, url)
         return MetricsData([ResourceMetrics(self._resource(), [scope], "")])
 
 

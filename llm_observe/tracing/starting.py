@@ -26,6 +26,7 @@ from llm_observe.tracing.call import Call, start_attributes
 from llm_observe.tracing.contexts import has_span
 from llm_observe.tracing.sampler import LiveSampler
 from llm_observe.tracing.span import CallSpan, HeldCallSpan, Origin
+from llm_observe.version import __version__
 
 SCOPE = "llm_observe.calls"
 """Instrumentation scope of the spans that stand for a `Call`, and of no others."""
@@ -78,11 +79,11 @@ class Starter:
     def __init__(self, provider: OwnProvider, sampler: LiveSampler, resource: Resource) -> None:
         self._provider, self._sampler = provider, sampler
         sampler.service = str(resource.attributes.get("service.name", ""))
-        self._tracer = provider.get_tracer(SCOPE)
+        self._tracer = provider.get_tracer(SCOPE, __version__)
         self._disabled = not isinstance(self._tracer, Tracer)  # OTEL_SDK_DISABLED
         self._ids = provider.id_generator
         self._random = _randomness(self._ids)
-        self._origin = Origin(InstrumentationScope(SCOPE), resource, provider.limits)
+        self._origin = Origin(InstrumentationScope(SCOPE, __version__), resource, provider.limits)
 
     def start(self, call: Call, here: Context) -> Span:
         """A span for this call, child of the context's span."""

@@ -28,6 +28,7 @@ from llm_observe.policy.capture import shows_content
 from llm_observe.tracing.active import STEP_KEY
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.recorder import connected
+from llm_observe.version import __version__
 
 SCOPE = "llm_observe"
 """Instrumentation scope of steps and scores."""
@@ -165,5 +166,5 @@ def _tracer_of(provider: TracerProvider) -> Tracer:
     global _newest
     held = _newest
     if held is None or held[0] is not provider:
-        held = _newest = (provider, provider.get_tracer(SCOPE))
+        held = _newest = (provider, provider.get_tracer(SCOPE, __version__))
     return held[1]

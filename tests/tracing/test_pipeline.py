@@ -23,6 +23,7 @@ from llm_observe.tracing.applying import tightened
 from llm_observe.tracing.call import Call
 from llm_observe.tracing.export.quiet import quiet
 from llm_observe.tracing.gate import gate
+from llm_observe.version import __version__
 from tests.tracing.export.drive import (
     CANARY,
     PATIENCE_S,
@@ -81,6 +82,15 @@ def test_a_call_arrives_as_one_span_with_both_conventions_and_the_settings_hash(
     assert found["llm_observe.config.hash"] == "hash-0"
     assert found["llm_observe.capture.level"] == "full"
     assert CANARY in found["input.value"]
+
+
+def test_the_scope_says_which_version_recorded(sink: Sink) -> None:
+    with running_pipeline(settings(a=sink.url)) as pipeline:
+        span = record(pipeline, make_call())
+        assert pipeline.flush(PATIENCE_S)
+    scope = getattr(span, "instrumentation_scope", None)
+    assert scope is not None
+    assert (scope.name, scope.version) == ("llm_observe.calls", __version__)
 
 
 def test_a_failed_call_has_the_error_status_and_its_type(sink: Sink) -> None:
