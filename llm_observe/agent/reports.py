@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 from opentelemetry.sdk.resources import Resource
@@ -64,15 +66,26 @@ def config_status(state: RemoteState) -> ConfigStatus:
 
 
 def components(instrumentors: Iterable[InstrumentorInfo]) -> Components:
-    """The settings schema and the instrumentors, hashed so that equal sets have equal hashes."""
+    """Settings schema, instrumentors and detectors, hashed so that equal sets have equal hashes."""
     libraries = {info.library: Component(metadata=_instrumentor(info)) for info in instrumentors}
     tree = {
         "settings": Component(metadata={"schema.hash": schema_hash()}),
         "instrumentors": Component(metadata={}, components=libraries),
+        "detectors": Component(
+            metadata={}, components={name: Component({}) for name in _detectors()}
+        ),
     }
     plain = {name: dict(component.metadata) for name, component in sorted(libraries.items())}
-    digest = hashlib.sha256(_json({"schema": schema_hash(), "instrumentors": plain})).digest()
+    told = {"schema": schema_hash(), "instrumentors": plain, "detectors": _detectors()}
+    digest = hashlib.sha256(_json(told)).digest()
     return Components(hash=digest, components=tree)
+
+
+@cache
+def _detectors() -> tuple[str, ...]:
+    """What ``redaction.detectors`` may name on this machine; brings the detectors, so asked late."""
+    names: tuple[str, ...] = importlib.import_module("llm_observe.policy.rules").available()
+    return names
 
 
 def _instrumentor(info: InstrumentorInfo) -> dict[str, str]:

@@ -8,6 +8,7 @@ import pytest
 from llm_observe.agent import standing
 from llm_observe.errors import Problem
 from llm_observe.opamp import ConfigState, events
+from llm_observe.policy.rules import available
 from llm_observe.settings.documents import document_hash
 from llm_observe.settings.layers import Layer
 from llm_observe.settings.model import Capture, CaptureLevel, Settings
@@ -33,7 +34,8 @@ def test_the_first_report_tells_everything(bench: Bench) -> None:
     assert bench.effective()["sampling"]["ratio"] == 1.0
     assert seen.config_status.state is ConfigState.UNSET
     assert seen.health.healthy
-    assert set(seen.components.components) == {"settings", "instrumentors"}
+    assert set(seen.components.components) == {"settings", "instrumentors", "detectors"}
+    assert set(seen.components.components["detectors"].components) == set(available())
 
 
 def test_an_offer_is_applied_saved_and_then_acknowledged(bench: Bench) -> None:
