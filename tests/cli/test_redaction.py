@@ -110,7 +110,7 @@ def test_what_the_rules_switch_off_or_on_counts(bench: Bench) -> None:
         ("redaction:\n  detectors:\n    mail: {}", "rules.yaml:3: redaction.detectors.mail: found"),
         (
             "redaction:\n  patterns:\n    a.b:\n      pattern: '('",
-            'rules.yaml:4: redaction.patterns.a\\.b.pattern: found',
+            "rules.yaml:4: redaction.patterns.a\\.b.pattern: found",
         ),
         ("redaction: [", "rules.yaml: "),
         ("", "rules.yaml: "),
