@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -28,25 +29,35 @@ client.report(health=Health())
 client.start()
 if sys.argv[2] == "wait":
     connected.wait()
+    sys.stdin.readline()
 print("done")
 """
 
 
-def run(url: str, how: str) -> subprocess.CompletedProcess[str]:
+def run(url: str, how: str, heard: Callable[[], None] = lambda: None) -> tuple[int, str, str]:
+    """Exit status and words of the program, which may end once it was heard."""
     command = [sys.executable, "-W", "error", "-c", PROGRAM, url, how]
-    return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as program:
+        try:
+            heard()
+            said, complained = program.communicate("\n", timeout=DEADLINE_S)
+        finally:
+            program.kill()
+    return program.returncode, said, complained
 
 
 @pytest.mark.parametrize("scheme", ["ws", "http"])
 def test_with_a_line_that_stands(scheme: str) -> None:
     recorder = Recorder()
-    with serving(make_server(recorder)) as address:
-        done = run(f"{scheme}://{address}", "wait")
+
+    def heard() -> None:
         recorder.wait_until(lambda: recorder.of(StatusReported), "its report")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+    with serving(make_server(recorder)) as address:
+        assert run(f"{scheme}://{address}", "wait", heard) == (0, "done\n", "")
 
 
 @pytest.mark.parametrize("scheme", ["ws", "http"])
 def test_without_a_server(scheme: str) -> None:
-    done = run(f"{scheme}://127.0.0.1:{free_port()}", "go on")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+    assert run(f"{scheme}://127.0.0.1:{free_port()}", "go on") == (0, "done\n", "")
