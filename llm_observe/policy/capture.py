@@ -181,6 +181,12 @@ def verdict(kind: Kind, level: CaptureLevel) -> Verdict:
     return _TABLE[kind][level]
 
 
-def shows_content(level: CaptureLevel) -> bool:
-    """Whether prompts and answers leave at all, masked or not."""
-    return verdict(Kind.INPUT, level) is not Verdict.DROP
+def may_show_content(capture: Capture) -> bool:
+    """Whether any part of any call may leave, masked or not. Every grant is taken to run."""
+    parts = (getattr(capture, name) for name in PARTS)
+    rules = (rule.level for rule in capture.rules.values())
+    grants = (grant.level for grant in capture.grants.values())
+    return not _SHOWING.isdisjoint((capture.level, *parts, *rules, *grants))
+
+
+_SHOWING = frozenset(level for level, found in _CONTENT.items() if found is not _DROP)

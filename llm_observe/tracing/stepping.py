@@ -24,7 +24,7 @@ from opentelemetry.trace import (
     TracerProvider,
 )
 
-from llm_observe.policy.capture import shows_content
+from llm_observe.policy.capture import may_show_content
 from llm_observe.tracing.active import STEP_KEY
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.recorder import connected
@@ -62,8 +62,8 @@ class Handle:
     def __init__(self, span: Span, kind: str, outer: object = None, content: bool = True) -> None:
         self.span, self.kind = span, kind
         self.content = content
-        """Whether content may leave at all, at the level at which the step began. Where it may
-        not, nothing need be made of it."""
+        """Whether content may leave at all, under the settings under which the step began. Where it
+        may not, nothing need be made of it."""
         self.calls: deque[SpanContext] = deque(maxlen=MAX_CALLS)
         self._outer = outer if isinstance(outer, Handle) else None
 
@@ -155,7 +155,7 @@ def begin(
 
 def _content_may_leave(recorder: Any) -> bool:
     settings = getattr(recorder, "settings", None)  # what records for tests has none
-    return settings is None or shows_content(settings.capture.level)
+    return settings is None or may_show_content(settings.capture)
 
 
 _newest: tuple[TracerProvider, Tracer] | None = None

@@ -12,7 +12,7 @@ from llm_observe.policy.capture import (
     CapturePolicy,
     Levels,
     Verdict,
-    shows_content,
+    may_show_content,
     verdict,
 )
 from llm_observe.policy.matching import Subject
@@ -52,7 +52,12 @@ def test_a_higher_level_never_shows_less() -> None:
 
 
 def test_content_shows_from_redacted_on() -> None:
-    assert [shows_content(level) for level in CaptureLevel] == [False, False, True, True]
+    assert [may_show_content(Capture(level=level)) for level in CaptureLevel] == [
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 # ------------------------------------------------------------------------------ which level holds

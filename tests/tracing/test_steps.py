@@ -12,7 +12,14 @@ from opentelemetry import trace as otel
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import StatusCode
 
-from llm_observe.settings.model import Capture, CaptureLevel, Settings
+from llm_observe.settings.model import (
+    Capture,
+    CaptureLevel,
+    CaptureRule,
+    Grant,
+    Matcher,
+    Settings,
+)
 from llm_observe.tracing import instrument
 from llm_observe.tracing.context import context
 from llm_observe.tracing.gate import gate
@@ -528,6 +535,24 @@ def test_where_it_may_leave_it_is_kept_for_the_export_to_decide(
     with trace("x") as step:
         step.input = "words"
     assert only(recorder)["input.value"] == "words"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"documents": CaptureLevel.FULL},
+        {"rules": {"ann": CaptureRule(match=Matcher(user="ann"), level=CaptureLevel.REDACTED)}},
+        {"grants": {"g-1": Grant(match=Matcher(user="ann"), until="2999-01-01T00:00:00Z")}},
+    ],
+    ids=str,
+)
+def test_where_only_some_of_it_may_leave_it_is_kept_too(
+    recorder: KeepingRecorder, more: dict[str, Any]
+) -> None:
+    recorder.settings = Settings(capture=Capture(**more))  # type: ignore[attr-defined]  # as a pipeline has them
+    with trace("find", kind="retriever") as step:
+        step.set_documents(["words"])
+    assert only(recorder)["retrieval.documents.0.document.content"] == "words"
 
 
 def test_without_a_recorder_nothing_is_recorded_even_on_a_provider_of_the_app() -> None:
