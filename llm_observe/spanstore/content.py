@@ -68,10 +68,13 @@ def _openinference(prefix: str) -> _Reader:
     return read
 
 
+_WORDS = frozenset({"text", "input_text", "output_text", "reasoning", "thinking"})
+
+
 def _part(fields: Attributes) -> str:
     text = _text(fields.get("message_content.text"))
     kind = _text(fields.get("message_content.type"))
-    return text or (f"[{kind}]" if kind else "")
+    return text or _stand_in(kind)
 
 
 def _call(fields: Attributes) -> str:
@@ -105,7 +108,12 @@ def _genai_part(part: Any) -> str:
         return f"{_text(part.get('name'))}({_text(part.get('arguments'))})"
     if kind == "tool_call_response":
         return _text(part.get("response", part.get("result")))
-    return _text(part.get("content", part.get("text"))) or (f"[{kind}]" if kind else "")
+    return _text(part.get("content", part.get("text"))) or _stand_in(kind)
+
+
+def _stand_in(kind: str) -> str:
+    """What stands for a part that is no text. Words without words were kept away: nothing does."""
+    return f"[{kind}]" if kind and kind not in _WORDS else ""
 
 
 def _older_genai(prefix: str, role: str) -> _Reader:

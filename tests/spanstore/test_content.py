@@ -95,3 +95,13 @@ KEYS = [*OPENINFERENCE, *GENAI, *PLAIN, "llm.invocation_parameters", "llm.input_
 def test_no_value_of_an_attribute_breaks_a_reader(attributes: dict[str, Any]) -> None:
     for read in (input_messages, output_messages, parameters):
         read(attributes)
+
+
+@pytest.mark.parametrize("kind", ["text", "reasoning"])
+def test_words_that_a_level_kept_away_are_no_words(kind: str) -> None:
+    hidden = {"role": "user", "parts": [{"type": kind}]}
+    attributes = {
+        "gen_ai.input.messages": json.dumps([hidden]),
+        "gen_ai.output.messages": json.dumps([hidden | {"role": "assistant"}]),
+    }
+    assert input_messages(attributes) == output_messages(attributes) == ()

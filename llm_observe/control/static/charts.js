@@ -50,7 +50,7 @@
       },
       series: data.series.map((series) => ({
         name: series.label, data: series.points, color: colour(COLOURS[series.key] ?? "--tblr-blue"),
-        type: data.kind, stack: data.stacked ? "all" : undefined, showSymbol: series.points.length < 40,
+        type: data.kind, stack: data.stacked ? "all" : undefined, showSymbol: series.points.filter((point) => point[1] !== null).length < 40,
         symbolSize: 5, barMaxWidth: 18, lineStyle: { width: 2 }, connectNulls: false,
       })),
     };
