@@ -21,8 +21,8 @@ from opentelemetry.sdk.resources import Resource
 from llm_observe.agent.lastgood import RemoteState
 from llm_observe.agent.options import Options, code_fragment, read_options
 from llm_observe.errors import Problem
-from llm_observe.settings.documents import diff, merge, without
-from llm_observe.settings.layers import Layer, LayerValue, as_document, resolve
+from llm_observe.settings.documents import merge
+from llm_observe.settings.layers import Layer, LayerValue, resolve
 from llm_observe.settings.model import Settings
 from llm_observe.tracing import patch
 from llm_observe.tracing.applying import Grants
@@ -146,9 +146,4 @@ def enforceable(remote: RemoteState, options: Options) -> RemoteState:
         {**options.layers, Layer.REMOTE: LayerValue(remote.fragment, remote.since)}, options.limits
     )
     problems = not_enforceable(local.settings, wanted.settings, provider)
-    fragment = dict(remote.fragment)
-    for change in diff(as_document(local.settings), as_document(wanted.settings)):
-        if any(problem.path == change.path for problem in problems):
-            fragment = without(fragment, change.path)
-    error = "\n".join(map(str, problems))
-    return replace(remote, fragment=fragment, applied=False, error=error) if problems else remote
+    return remote.refusing(problems) if problems else remote

@@ -15,7 +15,7 @@ from typing import Any
 from llm_observe.policy.capture import ActiveGrant, Clocks
 from llm_observe.policy.grants import Book
 from llm_observe.settings.documents import flatten, merge
-from llm_observe.settings.layers import Layer, Resolved, Source, as_document
+from llm_observe.settings.layers import Layer, Resolved, as_document
 from llm_observe.settings.model import PARTS, CaptureLevel, Limits, Matcher
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -50,7 +50,7 @@ def begun(
 
 
 def running(resolved: Resolved, book: Book) -> Resolved:
-    """The settings without the grants that do not run; those that do are a layer of their own."""
+    """The settings without the grants that do not run."""
     capture = resolved.settings.capture
     if not capture.grants:
         return resolved
@@ -58,9 +58,6 @@ def running(resolved: Resolved, book: Book) -> Resolved:
     settings = replace(resolved.settings, capture=replace(capture, grants=grants))
     document = as_document(settings)
     sources = {path: resolved.sources[path] for path in flatten(document)}
-    for name, run in book.running.items():
-        paths = flatten({"capture": {"grants": {name: document["capture"]["grants"].get(name)}}})
-        sources |= dict.fromkeys(paths, Source(Layer.GRANT, run.began.wall))
     return Resolved(settings, document, sources, resolved.capped)
 
 
@@ -70,7 +67,9 @@ def active(resolved: Resolved, book: Book, limits: Limits) -> tuple[ActiveGrant,
 
 
 def in_force(resolved: Resolved, book: Book) -> InForce:
-    """What is reported: a grant for every call is the level that holds, until its end."""
+    """What is reported: a grant that runs is a layer of its own, and one for every call is the level
+    that holds, until its end.
+    """
     document: dict[str, Any] = dict(resolved.document)
     sources: dict[str, dict[str, Any]] = {
         path: {"layer": str(source.layer), "since": source.since}

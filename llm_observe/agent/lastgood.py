@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from llm_observe.errors import StateError
+from llm_observe.errors import Problem, StateError
 from llm_observe.policy import grants
 from llm_observe.policy.capture import Clocks
 from llm_observe.policy.grants import Book
-from llm_observe.settings.documents import document_hash
+from llm_observe.settings.documents import document_hash, without
 from llm_observe.statedir import StateDir
 from llm_observe.uids import uid_from_text, uid_text
 
@@ -42,6 +42,14 @@ class RemoteState:
     received_hash: bytes = b""
     applied: bool = True
     error: str = ""
+
+    def refusing(self, problems: Collection[Problem]) -> RemoteState:
+        """The same without the keys that these problems name, as a refusal."""
+        fragment: Mapping[str, Any] = self.fragment
+        for problem in problems:
+            fragment = without(fragment, problem.path)
+        error = "\n".join(map(str, problems))
+        return replace(self, fragment=fragment, applied=False, error=error)
 
     def encode(self, version: str) -> bytes:
         """As JSON, with a hash over the fragment so that damage is noticed."""

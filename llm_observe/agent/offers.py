@@ -13,22 +13,17 @@ from llm_observe.errors import Problem, SettingsError
 from llm_observe.policy import rules
 from llm_observe.settings.documents import Fragment, diff, flatten, join_path, merge, nest, without
 from llm_observe.settings.layers import (
-    Layer,
-    LayerValue,
     Resolved,
     as_document,
     beyond_limits,
     build,
     forbidden_keys,
-    resolve,
 )
 from llm_observe.settings.model import Limits, Settings
 from llm_observe.settings.schema import parse, validate
 
 ENTRY = "llm-observe"
 """Name of the entry in OpAMP's config map that holds our settings."""
-
-Layers = Mapping[Layer, LayerValue]
 
 
 class File(Protocol):
@@ -64,11 +59,6 @@ def read_offer(files: Mapping[str, File], limits: Limits) -> dict[str, Any]:
     if problems:
         raise SettingsError(problems)
     return fragment
-
-
-def with_remote(layers: Layers, fragment: Fragment, since: float, limits: Limits) -> Resolved:
-    """The settings that the offer leads to."""
-    return resolve({**layers, Layer.REMOTE: LayerValue(fragment, since)}, limits)
 
 
 def held_fragment(before: Resolved, in_force: Settings, remote: Fragment) -> dict[str, Any]:

@@ -6,7 +6,6 @@ while it runs is not here but in `llm_observe.settings`.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -267,8 +266,3 @@ def _stricter(
     if code is None or environment is None:
         return environment if code is None else code
     return tuple(item for item in code if item in environment)
-
-
-def from_environment(now: float, **arguments: Any) -> Options:
-    """`read_options` over this process's environment."""
-    return read_options(os.environ, now, **arguments)

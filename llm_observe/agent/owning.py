@@ -14,12 +14,11 @@ from llm_observe.agent import granting, receivers, standing
 from llm_observe.agent.offers import keep_ages
 from llm_observe.agent.options import Options
 from llm_observe.agent.receivers import Own, Receiver
-from llm_observe.agent.standing import Standing, config_hash
+from llm_observe.agent.standing import Standing
 from llm_observe.agent.steered import Steered
 from llm_observe.errors import Problem, SettingsError
 from llm_observe.opamp import ConnectionOffer, ConnectionSettings, TLSSettings
 from llm_observe.opamp.candidate import merged
-from llm_observe.policy.capture import ActiveGrant
 from llm_observe.settings.model import Limits
 from llm_observe.tracing.export import vault
 
@@ -49,7 +48,7 @@ def take(
         if trouble != ():
             pipeline.begin_again(
                 before.resource, before.resolved.settings, before.config_hash,
-                grants=_grants(before, options),
+                grants=before.grants(options.limits),
             )  # fmt: skip
         vault.hold((before if trouble != () else after).own.secrets)
     if trouble:
@@ -117,14 +116,10 @@ def _problem(offered: ConnectionSettings) -> str:
 
 def _tried(pipeline: Steered, after: Standing, options: Options) -> tuple[Problem, ...]:
     applied = pipeline.apply(
-        after.resolved.settings, config_hash(after.resolved),
-        grants=_grants(after, options), timeout_s=_APPLY_S,
+        after.resolved.settings, after.config_hash,
+        grants=after.grants(options.limits), timeout_s=_APPLY_S,
     )  # fmt: skip
     return applied.problems
-
-
-def _grants(now: Standing, options: Options) -> tuple[ActiveGrant, ...]:
-    return granting.active(now.resolved, now.book, options.limits)
 
 
 def _kept(after: Standing) -> tuple[Problem, ...]:

@@ -18,7 +18,6 @@ from llm_observe.agent import doors, granting, standing
 from llm_observe.agent.exits import exits
 from llm_observe.agent.options import Options
 from llm_observe.agent.status import Link, Status, delivered
-from llm_observe.policy.capture import ActiveGrant
 from llm_observe.settings.model import Settings
 from llm_observe.tracing import instrument, patch
 from llm_observe.tracing.export import late
@@ -69,7 +68,7 @@ class Handle:
     def _connect(self) -> None:
         now = self._first
         self._pipeline = doors.make_pipeline(
-            now.resource, now.resolved.settings, now.config_hash, self._grants()
+            now.resource, now.resolved.settings, now.config_hash, now.grants(self._options.limits)
         )
         unasked = doors.wrapped_unasked()
         patch.connect(self._pipeline)
@@ -84,10 +83,6 @@ class Handle:
     def _standing(self) -> standing.Standing:
         runtime = self._runtime
         return runtime.standing if runtime else self._first
-
-    def _grants(self) -> tuple[ActiveGrant, ...]:
-        now = self._first
-        return granting.active(now.resolved, now.book, self._options.limits)
 
     def _start_runtime(self, after_s: float = _EXPORTERS_FIRST_S) -> None:
         url = self._options.opamp_url
@@ -123,8 +118,9 @@ class Handle:
         if was.disabled:
             return
         now = self._first = standing.retold(self._standing, options)
+        grants = now.grants(options.limits)
         self._pipeline.begin_again(
-            now.resource, now.resolved.settings, now.config_hash, grants=self._grants()
+            now.resource, now.resolved.settings, now.config_hash, grants=grants
         )
         if not options.instrument:
             instrument.uninstall()
@@ -154,8 +150,9 @@ class Handle:
         if inherited is not None:
             inherited.let_go()
         now = self._first
+        grants = now.grants(self._options.limits)
         self._pipeline.after_fork_in_child(
-            now.resource, now.resolved.settings, now.config_hash, grants=self._grants()
+            now.resource, now.resolved.settings, now.config_hash, grants=grants
         )
         self._start_runtime(_SETTLE_S)
 

@@ -23,7 +23,6 @@ from llm_observe.agent.offers import (
     keep_ages,
     new_problems,
     read_offer,
-    with_remote,
 )
 from llm_observe.agent.options import Options
 from llm_observe.agent.standing import Standing, config_hash
@@ -189,9 +188,8 @@ class Runtime:
             return
         before, self._options = self.standing.remote, told
         now = self.standing = standing.retold(self.standing, told, self._clocks())
-        grants = granting.active(now.resolved, now.book, told.limits)
         self._pipeline.begin_again(
-            now.resource, now.resolved.settings, now.config_hash, grants=grants
+            now.resource, now.resolved.settings, now.config_hash, grants=now.grants(told.limits)
         )
         self._keep(now.book)
         if now.remote != before:
@@ -231,9 +229,8 @@ class Runtime:
     def _apply(self, offer: events.ConfigOffered) -> None:
         given, before = self._options, self.standing.resolved
         fragment = read_offer(offer.files, given.limits)
-        now = self._clock()
-        layers = standing.layers(given, self.standing.own)
-        wanted = with_remote(layers, fragment, now, given.limits)
+        remote = RemoteState(fragment, self._clock(), offer.config_hash)
+        wanted = standing.resolved_of(given, remote, self.standing.own)
         problems = new_problems(wanted, before)
         if problems:
             raise SettingsError(problems)
@@ -247,7 +244,7 @@ class Runtime:
             self._refuse(offer.config_hash, applied.problems, held)
             return
         self._keep(book)
-        self._settle(RemoteState(fragment, now, offer.config_hash), keep_ages(candidate, before))
+        self._settle(remote, keep_ages(candidate, before))
 
     def _refuse(
         self,
@@ -256,20 +253,19 @@ class Runtime:
         held: Mapping[str, object] | None = None,
     ) -> None:
         """What held before holds on; what was tightened meanwhile stays tightened."""
-        fragment, since = self.standing.remote.fragment, self.standing.remote.since
-        resolved = self.standing.resolved
-        if held is not None and held != fragment:
-            fragment, since = held, self._clock()
+        error = "\n".join(map(str, problems))
+        before, resolved = self.standing.remote, self.standing.resolved
+        remote = replace(before, received_hash=received, applied=False, error=error)
+        if held is not None and held != before.fragment:
+            remote = replace(remote, fragment=held, since=self._clock())
             given = self._options
-            layers = standing.layers(given, self.standing.own)
-            tightened = with_remote(layers, fragment, since, given.limits)
+            tightened = standing.resolved_of(given, remote, self.standing.own)
             here = self._clocks()
             tightened, book = granting.begun(tightened, self.standing.book, here, given.limits)
             self._keep(book)
             resolved = keep_ages(tightened, resolved)
             self._pipeline.config_hash = config_hash(resolved)
-        error = "\n".join(map(str, problems))
-        self._settle(RemoteState(fragment, since, received, applied=False, error=error), resolved)
+        self._settle(remote, resolved)
 
     def _settle(self, state: RemoteState, resolved: Resolved) -> None:
         """To disk first, then to the server."""
@@ -292,7 +288,7 @@ class Runtime:
         if book != before.book or (book.running and now.boot - self._kept_at >= _KEEP_S):
             self._keep(book)
         resolved = granting.running(before.resolved, book)
-        if resolved is not before.resolved and resolved != before.resolved:
+        if resolved != before.resolved:
             self._without_ended(resolved, book)
 
     def _without_ended(self, resolved: Resolved, book: Book) -> None:

@@ -15,9 +15,9 @@ from llm_observe.agent.lastgood import LastGood, RemoteState, Saved
 from llm_observe.agent.options import Options, default_service_name
 from llm_observe.agent.receivers import Own
 from llm_observe.errors import LLMObserveError, StateError
-from llm_observe.policy.capture import Clocks
+from llm_observe.policy.capture import ActiveGrant, Clocks
 from llm_observe.policy.grants import Book
-from llm_observe.settings.documents import document_hash, without
+from llm_observe.settings.documents import document_hash
 from llm_observe.settings.layers import (
     Layer,
     LayerValue,
@@ -55,6 +55,10 @@ class Standing:
     def config_hash(self) -> str:
         """The hash that marks spans recorded under these settings: 16 hex digits."""
         return config_hash(self.resolved)
+
+    def grants(self, limits: Limits) -> tuple[ActiveGrant, ...]:
+        """The grants that run, as a pipeline wants them."""
+        return granting.active(self.resolved, self.book, limits)
 
     def renamed(self, uid: bytes) -> Standing:
         """The same under another instance uid."""
@@ -140,20 +144,9 @@ def retold(before: Standing, options: Options, now: Clocks | None = None) -> Sta
     )
 
 
-def layers(options: Options, own: Own) -> dict[Layer, LayerValue]:
-    """What is said below the remote layer."""
-    offered = LayerValue(receivers.fragment(own), own.since)
-    return {**options.layers, Layer.OFFER: offered}
-
-
 def _within(remote: RemoteState, limits: Limits) -> RemoteState:
     beyond = [*forbidden_keys(remote.fragment, limits), *beyond_limits(remote.fragment, limits)]
-    if not beyond:
-        return remote
-    fragment = dict(remote.fragment)
-    for problem in beyond:
-        fragment = without(fragment, problem.path)
-    return replace(remote, fragment=fragment, applied=False, error="\n".join(map(str, beyond)))
+    return remote.refusing(beyond) if beyond else remote
 
 
 def schema() -> Any:
@@ -163,8 +156,12 @@ def schema() -> Any:
 
 def resolved_of(options: Options, remote: RemoteState, own: Own = receivers.NOTHING) -> Resolved:
     """The settings that all of it leads to."""
-    said = LayerValue(remote.fragment, remote.since)
-    return resolve({**layers(options, own), Layer.REMOTE: said}, options.limits)
+    layers = {
+        **options.layers,
+        Layer.OFFER: LayerValue(receivers.fragment(own), own.since),
+        Layer.REMOTE: LayerValue(remote.fragment, remote.since),
+    }
+    return resolve(layers, options.limits)
 
 
 def _load_own(lastgood: LastGood, options: Options) -> Own:

@@ -10,7 +10,7 @@ from typing import Any
 
 from opentelemetry.sdk.resources import Resource
 
-from llm_observe.agent import granting, link, standing
+from llm_observe.agent import link, standing
 from llm_observe.agent.options import Options, read_options
 from llm_observe.agent.runtime import Runtime, Start
 from llm_observe.errors import Problem
@@ -143,7 +143,7 @@ class Bench:
         self.options: Options = read_options(self.environ, self.now)
         first = standing.first(self.options, self.clocks())
         self.pipeline = Steered(first.resolved.settings, first.config_hash)
-        self.pipeline.grants = granting.active(first.resolved, first.book, self.options.limits)
+        self.pipeline.grants = first.grants(self.options.limits)
         start = Start(options=self.options, standing=first, pipeline=self.pipeline)
         self.runtime = Runtime(start, self._make_link, clock=lambda: self.now, clocks=self.clocks)
         self.runtime.introduce()

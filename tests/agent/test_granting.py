@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from llm_observe.agent import granting, standing
+from llm_observe.agent import standing
 from llm_observe.errors import Problem
 from llm_observe.opamp import ConfigState, ConnectionOffer, ConnectionSettings
 from llm_observe.policy.capture import Clocks
@@ -196,7 +196,7 @@ def test_a_forked_child_has_the_grants_of_its_parent(bench: Bench) -> None:
     bench.offer(document(bench))
     child = standing.forked(bench.runtime.standing)
     assert list(child.book.running) == ["g"]
-    assert granting.active(child.resolved, child.book, bench.options.limits)
+    assert child.grants(bench.options.limits)
 
 
 def test_it_goes_on_when_own_telemetry_is_led_elsewhere(bench: Bench) -> None:

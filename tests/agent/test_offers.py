@@ -78,5 +78,6 @@ def test_a_destination_that_went_before_a_refusal_does_not_come_back() -> None:
 
 def test_a_destination_without_an_address_is_named() -> None:
     before = resolve({})
-    after = offers.with_remote({}, {"destinations": {"a": {"timeout_s": 1.0}}}, 1.0, Limits())
+    fragment = {"destinations": {"a": {"timeout_s": 1.0}}}
+    after = resolve({Layer.REMOTE: LayerValue(fragment, 1.0)})
     assert [p.path for p in offers.new_problems(after, before)] == ["destinations.a.endpoint"]
