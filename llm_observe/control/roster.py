@@ -20,6 +20,7 @@ class Roster:
         self._agents: dict[str, AgentRecord] = {}
         self._heads: dict[str, Version] = {}
         self._memo: dict[tuple[int, ...], Desired] = {}
+        self._rows: dict[str, AgentSummary] = {}
 
     # agents
 
@@ -30,10 +31,12 @@ class Roster:
     def put(self, record: AgentRecord) -> None:
         """Replace one agent's record."""
         self._agents[record.uid] = record
+        self._rows.pop(record.uid, None)
 
     def remove(self, uid: str) -> None:
         """Forget one agent."""
         self._agents.pop(uid, None)
+        self._rows.pop(uid, None)
 
     def __iter__(self) -> Iterator[AgentRecord]:
         return iter(list(self._agents.values()))
@@ -55,6 +58,7 @@ class Roster:
         """A scope has a new newest version."""
         self._heads[repr(version.scope)] = version
         self._memo.clear()
+        self._rows.clear()
 
     @property
     def heads(self) -> list[Version]:
@@ -81,9 +85,14 @@ class Roster:
         return plan.desired(record, heads, self.schema_hash)
 
     def summaries(self) -> list[AgentSummary]:
-        """One row per agent: connected ones first, by service, newest first."""
-        rows = [summary(record, self.desired(record)) for record in self]
-        return sorted(rows, key=order)
+        """One row per agent: connected ones first, by service, newest first.
+
+        Every page asks for them. A row is remembered until the agent, or what is wanted, changes.
+        """
+        for uid in self._agents.keys() - self._rows.keys():
+            record = self._agents[uid]
+            self._rows[uid] = summary(record, self.desired(record))
+        return sorted(self._rows.values(), key=order)
 
     def targets(self, version: Version, heads_then: Iterable[Version]) -> list[Target]:
         """The agents that a version is for, with what was wanted then and is wanted now."""

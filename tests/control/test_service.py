@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
 from llm_observe.control import cases_fleet
-from llm_observe.control.model import Edit, Notice, TokenKind
+from llm_observe.control.model import Edit, Notice, Presence, TokenKind
 from llm_observe.control.service import Service
 from llm_observe.errors import Conflict, NotFound, SettingsError
 from llm_observe.opamp.events import AgentConnected, AgentDisconnected, StatusReported
@@ -198,3 +199,29 @@ async def test_when_a_token_was_used_is_remembered(
     await service.tidy()
     assert [t.view.last_used for t in await service._storage.tokens()] == [at]
     assert token.value.encode() not in (tmp_path / "control.db").read_bytes()
+
+
+async def test_all_agents_that_record_as_it_is_are_told_however_many_others_there_are(
+    service: Service,
+) -> None:
+    uid = await meet(service, 1, "full")
+    record = service._roster.get(uid)
+    assert record is not None
+    for number in range(2, 503):
+        service._roster.put(replace(record, uid=str(UUID(int=number))))
+    service._roster.put(replace(record, uid="gone", presence=Presence.OFFLINE))
+    assert len(await service.recording()) == 502
+
+
+async def test_rows_follow_the_agent_and_what_is_wanted_of_it(service: Service) -> None:
+    uid = await meet(service)
+    (row,) = (await service.agents()).items
+    assert (row.config.state, row.capture_level) == ("not managed", "metadata")
+    await service.change(Edit("chat", set={"sampling.ratio": 0.5}))
+    assert (await service.agents()).items[0].config.state == "pending"
+    await meet(service, level="full")
+    assert [row.uid for row in await service.recording()] == [uid]
+    await service.agent_event(uid, AgentDisconnected("the line broke"), "websocket")
+    assert await service.recording() == []
+    await service.forget_agent(uid)
+    assert (await service.agents()).items == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +35,7 @@ class Shell:
     """The frame of a page: who records prompts as they are, and whether one can sign out."""
 
     status: StatusView
-    recording: tuple[AgentSummary, ...]
+    recording: Sequence[AgentSummary]
 
     @property
     def recording_until(self) -> float | None:
@@ -83,14 +83,7 @@ class Site:
 
     async def shell(self) -> Shell:
         """The frame, as of now."""
-        status = await self.service.status()
-        return Shell(status, await self._recording(status))
-
-    async def _recording(self, status: StatusView) -> tuple[AgentSummary, ...]:
-        if not status.agents.capturing_content:
-            return ()
-        agents = await self.service.agents(state="connected", limit=500)
-        return tuple(agent for agent in agents.items if agent.full_capture)
+        return Shell(await self.service.status(), await self.service.recording())
 
     def _guarded(self, handler: Handler) -> Handler:
         async def guarded(request: Request) -> Response:

@@ -21,7 +21,9 @@ from tests.control.ui.seed import (
 
 pytestmark = pytest.mark.anyio
 
-PLACES = ("/", "/agents", "/traces", "/sessions", "/settings", "/history", "/connect")
+PLACES = (
+    "/", "/agents", "/traces", "/sessions", "/settings", "/grants", "/history", "/connect",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("path", PLACES)
