@@ -1,16 +1,14 @@
-"""The filter for one span under one settings value, made on whatever thread ends the span."""
+"""The filter for one span: made where it leaves, or on whatever thread ends it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from llm_observe.policy.matching import Subject
 from llm_observe.settings.model import CaptureLevel, Settings
-from llm_observe.tracing.call import Call
 from llm_observe.tracing.gate import gate
-from llm_observe.tracing.privacy import Privacy, subject_of_attributes, subject_of_call
+from llm_observe.tracing.privacy import Privacy
 from llm_observe.tracing.scrubbing import Filter
 
 _last: tuple[Settings, Privacy] | None = None
@@ -26,19 +24,9 @@ def privacy_of(settings: Settings) -> Privacy:
     return last[1]
 
 
-def filter_for_call(settings: Settings, call: Call) -> Filter:
-    """What may leave of a call."""
-    return _filter(settings, lambda: subject_of_call(call))
-
-
-def filter_for_attributes(settings: Settings, attributes: Mapping[str, Any]) -> Filter:
-    """What may leave of a step with these attributes."""
-    return _filter(settings, lambda: subject_of_attributes(attributes))
-
-
-def _filter(settings: Settings, subject: Callable[[], Subject]) -> Filter:
+def filter_under(privacy: Privacy, subject: Callable[[], Subject]) -> Filter:
+    """What may leave of a span; nothing but the bare span, if that cannot be told."""
     try:
-        privacy = privacy_of(settings)
         return Filter(privacy.levels(subject), privacy.redactor(), privacy.most)
     except Exception as error:  # noqa: BLE001  # content fails closed, the span goes on
         gate.report(error)

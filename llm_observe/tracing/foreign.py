@@ -17,7 +17,7 @@ from __future__ import annotations
 import atexit
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -64,6 +64,7 @@ class ForeignRecorder:
         provider: None takes the global one, also if it is set later.
         meter_provider: None takes the global one.
         config_hash: Stamped on every span.
+        service: What this process is called, for capture rules.
         ended: Told of every ended call, on a worker.
         bounds: Sizes and times; read from the environment if not given.
     """
@@ -75,11 +76,12 @@ class ForeignRecorder:
         meter_provider: MeterProvider | None = None,
         config_hash: str = "",
         *,
+        service: Callable[[], str] = str,
         ended: Ended | None = None,
         bounds: Bounds | None = None,
     ) -> None:
         self.settings, self.config_hash = settings, config_hash
-        self._given, self._meters = provider, meter_provider
+        self._given, self._meters, self._service = provider, meter_provider, service
         self._bounds = bounds or read_bounds(os.environ)
         self._tracer = get_tracer(SCOPE, __version__, provider)
         self._ender = Ender(self._end, ended)
@@ -143,7 +145,7 @@ class ForeignRecorder:
         self._begin()
         there = allowed(context, privacy_of(self.settings).strictest)
         return foreign_steps.start(
-            self.tracer_provider, self.settings, name, there, attributes, links
+            self.tracer_provider, self.settings, self._service(), name, there, attributes, links
         )
 
     def end_step(self, span: Span, said: Mapping[str, Any], error: BaseException | None) -> None:
@@ -222,7 +224,7 @@ class ForeignRecorder:
     def _end(self, span: Span, call: Call) -> None:
         with self._endings.one():
             with gate:
-                write(span, call, self.settings)
+                write(span, call, self.settings, self._service())
             with gate:  # a processor of the app's own may raise, and the call counts all the same
                 span.end(call.end_ns)
 
@@ -234,4 +236,6 @@ class ForeignRecorder:
         end_ns: int | None = None,
     ) -> None:
         with self._endings.one(), gate:  # as for calls: a processor of the app's own may raise
-            foreign_steps.end(span, said, error, self.settings, self.config_hash, end_ns)
+            foreign_steps.end(
+                span, said, error, self.settings, self._service(), self.config_hash, end_ns
+            )

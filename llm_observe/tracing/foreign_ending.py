@@ -17,9 +17,10 @@ from llm_observe.settings.model import CaptureLevel, Settings
 from llm_observe.tracing.call import Call
 from llm_observe.tracing.export.cleaning import clean, clean_text
 from llm_observe.tracing.export.entry import Entry
-from llm_observe.tracing.filtering import filter_for_call
+from llm_observe.tracing.filtering import filter_under, privacy_of
 from llm_observe.tracing.foreign_fit import fitted, room_on
 from llm_observe.tracing.render import Rendered, render
+from llm_observe.tracing.subjects import subject_of_call
 
 _CONTEXT_KEYS = (*(key for key, _ in CONTEXT_FIELDS), *CONTEXT_ATTRIBUTES, "tag.tags")
 _POLL_S = 0.005
@@ -90,11 +91,13 @@ class Endings:
         return True
 
 
-def write(span: Span, call: Call, settings: Settings) -> None:
+def write(span: Span, call: Call, settings: Settings, service: str) -> None:
     """Put onto a span what these settings let through of its call."""
     call.settle()
     if span.is_recording():
-        rendered = render(call, filter_for_call(settings, call), settings.conventions.genai)
+        there = getattr(span, "attributes", None) or {}
+        keep = filter_under(privacy_of(settings), lambda: subject_of_call(call, service, there))
+        rendered = render(call, keep, settings.conventions.genai)
         attributes = clean(rendered.attributes)
         span.set_attributes(fitted(attributes, room_on(span, attributes)))
         _tell(span, rendered)

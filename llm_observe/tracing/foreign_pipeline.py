@@ -23,6 +23,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanKind, TracerProvider
 
+from llm_observe.conventions import kind_of
 from llm_observe.errors import Problem
 from llm_observe.settings.model import Settings
 from llm_observe.tracing import foreign_steps
@@ -51,7 +52,12 @@ class ForeignPipeline:
     ) -> None:
         self._own = own
         self._recorder = ForeignRecorder(
-            own.settings, provider, meter_provider, own.config_hash, ended=self._pass_on
+            own.settings,
+            provider,
+            meter_provider,
+            own.config_hash,
+            service=lambda: own.service,
+            ended=self._pass_on,
         )
         self._applying = threading.Lock()
         self._asleep = False
@@ -195,15 +201,17 @@ class ForeignPipeline:
 
 
 class _Copy(NonRecordingSpan, ReadableSpan):  # type: ignore[misc]  # both keep the same context there
-    """An ended span under the same ids, as our own pipeline takes it."""
+    """An ended span under the same ids, as our own pipeline takes it: with what others put on it."""
 
     def __init__(self, span: Span, call: Call) -> None:
+        there = getattr(span, "attributes", None) or {}
         ReadableSpan.__init__(
             self,
             call.name,
             span.get_span_context(),
             parent=getattr(span, "parent", None),
             resource=_NOWHERE,
+            attributes={key: there[key] for key in there if kind_of(key) is None},
             kind=SpanKind.CLIENT,
             start_time=call.start_ns,
             end_time=call.end_ns,

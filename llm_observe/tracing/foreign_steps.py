@@ -20,10 +20,11 @@ from llm_observe.conventions import CAPTURE_LEVEL, CONFIG_HASH, renamed
 from llm_observe.settings.model import Settings
 from llm_observe.tracing.call import class_name
 from llm_observe.tracing.export.cleaning import clean, clean_text
-from llm_observe.tracing.filtering import filter_for_attributes
+from llm_observe.tracing.filtering import filter_under, privacy_of
 from llm_observe.tracing.foreign_fit import fitted, room_on
 from llm_observe.tracing.scrubbing import Filter, scrub, scrub_event, scrub_status
 from llm_observe.tracing.stepping import SCOPE, outcome, words
+from llm_observe.tracing.subjects import subject_of_attributes
 from llm_observe.version import __version__
 
 Attributes = Mapping[str, Any]
@@ -32,6 +33,7 @@ Attributes = Mapping[str, Any]
 def start(
     provider: TracerProvider,
     settings: Settings,
+    service: str,
     name: str,
     context: Context,
     attributes: Attributes,
@@ -41,7 +43,7 @@ def start(
     token = attach(context)  # some tracers read the current context, whatever they are given
     try:
         return provider.get_tracer(SCOPE, __version__).start_span(
-            name, context, attributes=_allowed(attributes, settings), links=links
+            name, context, attributes=_allowed(attributes, settings, service), links=links
         )
     finally:
         detach(token)
@@ -52,13 +54,14 @@ def end(
     said: Attributes,
     error: BaseException | None,
     settings: Settings,
+    service: str,
     config_hash: str,
     end_ns: int | None = None,
 ) -> None:
     """Put what was said onto the span as far as the level allows, and end it; now, if not given."""
     try:
         if span.is_recording():
-            _write(span, said, error, settings, config_hash)
+            _write(span, said, error, settings, service, config_hash)
     finally:
         span.end(end_ns)
 
@@ -73,7 +76,7 @@ def copy(
     identity = span.get_span_context()
     if not identity.trace_flags.sampled:
         return None
-    failed = isinstance(error, Exception)
+    failed = error if isinstance(error, Exception) else None
     now = time.time_ns()
     attributes = {**said, **(outcome(error) if error is not None else {}), CONFIG_HASH: config_hash}
     return ReadableSpan(
@@ -82,9 +85,9 @@ def copy(
         parent=getattr(span, "parent", None),
         resource=Resource.get_empty(),
         attributes=attributes,
-        events=[Event("exception", _exception(error))] if isinstance(error, Exception) else (),
+        events=[Event("exception", _exception(failed))] if failed is not None else (),
         links=getattr(span, "links", ()),
-        status=Status(StatusCode.ERROR, words(error)) if failed and error is not None else Status(),
+        status=Status(StatusCode.ERROR, words(failed)) if failed is not None else Status(),
         start_time=getattr(span, "start_time", None) or now,
         end_time=getattr(span, "end_time", None) or now,
         instrumentation_scope=InstrumentationScope(SCOPE, __version__),
@@ -92,10 +95,15 @@ def copy(
 
 
 def _write(
-    span: Span, said: Attributes, error: BaseException | None, settings: Settings, config_hash: str
+    span: Span,
+    said: Attributes,
+    error: BaseException | None,
+    settings: Settings,
+    service: str,
+    config_hash: str,
 ) -> None:
     everything = {**said, **(outcome(error) if error is not None else {})}
-    keep = filter_for_attributes(settings, everything)
+    keep = _filter(everything, settings, service)
     kept = _through(keep, everything, settings)
     kept |= {CAPTURE_LEVEL: str(keep.level)} | ({CONFIG_HASH: config_hash} if config_hash else {})
     span.set_attributes(fitted(kept, room_on(span, kept)))
@@ -105,8 +113,12 @@ def _write(
         span.set_status(Status(StatusCode.ERROR, clean_text(told or type(error).__name__)))
 
 
-def _allowed(attributes: Attributes, settings: Settings) -> dict[str, Any]:
-    return _through(filter_for_attributes(settings, attributes), attributes, settings)
+def _allowed(attributes: Attributes, settings: Settings, service: str) -> dict[str, Any]:
+    return _through(_filter(attributes, settings, service), attributes, settings)
+
+
+def _filter(attributes: Attributes, settings: Settings, service: str) -> Filter:
+    return filter_under(privacy_of(settings), lambda: subject_of_attributes(attributes, service))
 
 
 def _through(keep: Filter, attributes: Attributes, settings: Settings) -> dict[str, Any]:

@@ -41,6 +41,7 @@ from llm_observe.tracing.gate import gate
 from llm_observe.tracing.privacy import Privacy
 from llm_observe.tracing.sampler import LiveSampler
 from llm_observe.tracing.starting import Foreign, OwnProvider, Starter, is_sampled
+from llm_observe.tracing.subjects import service_of
 
 _METRICS = "llm_observe.tracing.metrics"
 _LONGEST_WAIT_S = 1.0
@@ -89,6 +90,11 @@ class Pipeline:
     def tracer_provider(self) -> TracerProvider:
         """Makes spans that go the same way; may be made the global provider."""
         return self._provider
+
+    @property
+    def service(self) -> str:
+        """The name that this process has on all that leaves from now on."""
+        return service_of(self._resource)
 
     # -- recording: on the application's threads ---------------------------------------------
 

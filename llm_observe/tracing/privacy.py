@@ -9,14 +9,12 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from llm_observe.policy.capture import ActiveGrant, CapturePolicy, Clocks, Levels
 from llm_observe.policy.matching import Subject
 from llm_observe.policy.tightening import capture_of_both, grants_of_both, redaction_of_both
 from llm_observe.settings.model import Capture, CaptureLevel, Redaction
-from llm_observe.tracing.call import Call
 from llm_observe.tracing.clocks import present
 
 if TYPE_CHECKING:
@@ -127,44 +125,3 @@ def _key(redaction: Redaction, environ: Mapping[str, str]) -> bytes | None:
     name = redaction.hash_key.removeprefix("env:")
     value = environ.get(name, "") if name else ""
     return value.encode() or None
-
-
-def subject_of_attributes(attributes: Mapping[str, Any], service: str = "") -> Subject:
-    """What a span of another instrumentor tells."""
-    texts = _texts(attributes)
-    return Subject(service=service, attributes=texts, **_found(texts))
-
-
-def subject_of_call(
-    call: Call, service: str = "", attributes: Mapping[str, Any] = MappingProxyType({})
-) -> Subject:
-    """What a call tells; ``attributes``: what others put on its span."""
-    return Subject(
-        service=service,
-        provider=call.provider,
-        model=call.request_model,
-        session=call.session,
-        user=call.user,
-        attributes=_texts({**attributes, **call.attributes}),
-    )
-
-
-def _texts(attributes: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        key: str(value) for key, value in attributes.items() if isinstance(value, str | int | float)
-    }
-
-
-_KEYS = {
-    "provider": ("gen_ai.provider.name", "llm.provider", "gen_ai.system"),
-    "model": ("gen_ai.request.model", "llm.model_name"),
-    "session": ("session.id", "gen_ai.conversation.id"),
-    "user": ("user.id", "enduser.id"),
-}
-
-
-def _found(attributes: Mapping[str, str]) -> dict[str, str]:
-    return {
-        name: next((attributes[key] for key in keys if key in attributes), "")
-        for name, keys in _KEYS.items()
-    }

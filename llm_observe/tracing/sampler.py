@@ -23,7 +23,7 @@ from llm_observe.policy.sampling import Head, SamplingPolicy, without_threshold
 from llm_observe.settings.model import Sampling
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.held import HeldTraces
-from llm_observe.tracing.subjects import session_alone, subject
+from llm_observe.tracing.subjects import session_alone, subject_of_root
 
 _KEY = "ot"
 """OpenTelemetry's own entry in a trace state ("TraceState: Probability Sampling")."""
@@ -132,7 +132,7 @@ class LiveSampler(Sampler):
     def _subject(self, inside: _Inside, here: Context, attributes: Described) -> Subject:
         if not inside.policy.asks:
             return _ANYTHING
-        known = subject if inside.policy.has_rules else session_alone
+        known = subject_of_root if inside.policy.has_rules else session_alone
         try:
             return known(self.service, here, attributes() or {})
         except Exception as error:  # noqa: BLE001  # as `with gate`; the share of all others holds

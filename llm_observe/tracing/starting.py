@@ -26,6 +26,7 @@ from llm_observe.tracing.call import Call, start_attributes
 from llm_observe.tracing.contexts import has_span
 from llm_observe.tracing.sampler import LiveSampler
 from llm_observe.tracing.span import CallSpan, HeldCallSpan, Origin
+from llm_observe.tracing.subjects import service_of
 from llm_observe.version import __version__
 
 SCOPE = "llm_observe.calls"
@@ -78,7 +79,7 @@ class Starter:
 
     def __init__(self, provider: OwnProvider, sampler: LiveSampler, resource: Resource) -> None:
         self._provider, self._sampler = provider, sampler
-        sampler.service = str(resource.attributes.get("service.name", ""))
+        sampler.service = service_of(resource)
         self._tracer = provider.get_tracer(SCOPE, __version__)
         self._disabled = not isinstance(self._tracer, Tracer)  # OTEL_SDK_DISABLED
         self._ids = provider.id_generator

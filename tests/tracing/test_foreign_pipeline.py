@@ -9,13 +9,23 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 
-from llm_observe.settings.model import Capture, CaptureLevel, Destination, Grant, Sampling, Settings
+from llm_observe.settings.model import (
+    Capture,
+    CaptureLevel,
+    CaptureRule,
+    Destination,
+    Grant,
+    Matcher,
+    Sampling,
+    Settings,
+)
 from llm_observe.testing import OTLPSink, serve_in_thread
 from llm_observe.tracing.call import Call, Message
 from llm_observe.tracing.foreign_pipeline import ForeignPipeline
@@ -97,6 +107,29 @@ def test_a_call_is_in_the_apps_backend_and_in_ours_under_the_same_ids(
     assert attributes["gen_ai.usage.input_tokens"].int_value == 4
     assert attributes["llm_observe.config.hash"].string_value == "first"
     assert here.pipeline.status().calls == 1
+    here.close()
+
+
+def test_a_capture_rule_by_service_or_by_what_others_said_holds_on_both_ways_out(
+    sink: tuple[OTLPSink, str],
+) -> None:
+    app, url = sink
+    here = Place(url)
+    here.pipeline.rename(Resource({"service.name": "billing"}))
+    match = Matcher(service="billing", attributes={"tenant": "blue"})
+    rules = {"none": CaptureRule(match=match, level=CaptureLevel.OFF)}
+    ruled = replace(here.settings, capture=replace(here.settings.capture, rules=rules))
+    assert not here.pipeline.apply(ruled, "second").problems
+    call = Call(provider="replicate", request_model="llama", input=[Message("user", SECRET)])
+    span = here.pipeline.start(call)
+    span.set_attribute("tenant", "blue")
+    here.pipeline.finish(span, call)
+    step = {"input.value": SECRET, "tenant": "blue"}
+    here.pipeline.end_step(here.pipeline.start_step("step", Context(), step, ()), step, None)
+    assert here.pipeline.flush(LONG_S)
+    assert len(here.exporter.get_finished_spans()) == len(app.spans()) == 2
+    assert SECRET not in str([dict(x.attributes or {}) for x in here.exporter.get_finished_spans()])
+    assert SECRET not in str(app.spans())
     here.close()
 
 

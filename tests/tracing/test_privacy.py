@@ -15,9 +15,8 @@ from llm_observe.settings.model import (
     Redaction,
     Settings,
 )
-from llm_observe.tracing.call import Call
-from llm_observe.tracing.filtering import filter_for_attributes, filter_for_call, privacy_of
-from llm_observe.tracing.privacy import Privacy, subject_of_attributes, subject_of_call
+from llm_observe.tracing.filtering import filter_under, privacy_of
+from llm_observe.tracing.privacy import Privacy
 
 OFF, METADATA, REDACTED, FULL = CaptureLevel
 MAIL = "joe@example.com"
@@ -79,29 +78,13 @@ def test_the_key_of_hashes_is_read_where_the_program_runs() -> None:
         assert made.text(MAIL).startswith("[email:") is there
 
 
-def test_a_call_and_a_span_of_others_tell_who_they_are() -> None:
-    call = Call(provider="replicate", request_model="m", session="s", user="u")
-    call.attributes["llm.prompt_template.version"] = "3"
-    assert subject_of_call(call, "chat", {"tenant": "blue", "list": [1]}) == Subject(
-        service="chat",
-        provider="replicate",
-        model="m",
-        session="s",
-        user="u",
-        attributes={"tenant": "blue", "llm.prompt_template.version": "3"},
-    )
-    told = {"gen_ai.system": "ollama", "llm.model_name": "m", "session.id": "s", "enduser.id": "u"}
-    found = subject_of_attributes(told)
-    assert (found.provider, found.model, found.session, found.user) == ("ollama", "m", "s", "u")
-
-
 def test_a_filter_is_made_of_the_settings_in_force_once() -> None:
     rules = {"m": CaptureRule(match=Matcher(model="m"), level=FULL)}
     settings = Settings(capture=Capture(level=OFF, rules=rules, max_chars=64))
     assert privacy_of(settings) is privacy_of(settings)
-    keep = filter_for_call(settings, Call(provider="p", request_model="m"))
+    keep = filter_under(privacy_of(settings), lambda: Subject(model="m"))
     assert 40 < len(keep(Kind.INPUT, "x" * 500)) <= 64
-    assert filter_for_attributes(settings, {"llm.model_name": "n"})(Kind.INPUT, "x") is None
+    assert filter_under(privacy_of(settings), lambda: Subject(model="n"))(Kind.INPUT, "x") is None
 
 
 # ------------------------------------------------------------------------------------- grants

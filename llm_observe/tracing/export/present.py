@@ -7,7 +7,7 @@ span goes on with its name, times and status. Heavy: loaded through `late`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from opentelemetry.sdk.resources import Resource
@@ -26,12 +26,12 @@ from llm_observe.conventions import (
     schema_url,
 )
 from llm_observe.policy.matching import Subject
-from llm_observe.settings.model import CaptureLevel
 from llm_observe.tracing.call import Call, start_attributes
 from llm_observe.tracing.export.entry import Entry
 from llm_observe.tracing.export.turns import in_turns
+from llm_observe.tracing.filtering import filter_under
 from llm_observe.tracing.gate import gate
-from llm_observe.tracing.privacy import Privacy, subject_of_attributes, subject_of_call
+from llm_observe.tracing.privacy import Privacy
 from llm_observe.tracing.render import (
     By,
     Filter,
@@ -42,6 +42,7 @@ from llm_observe.tracing.render import (
     scrub_status,
 )
 from llm_observe.tracing.span import CallSpan
+from llm_observe.tracing.subjects import service_of, subject_of_attributes, subject_of_call
 
 
 class OutgoingSpan(ReadableSpan):
@@ -91,20 +92,11 @@ def present_all(
     entries: Iterable[Entry], privacy: Privacy, resource: Resource, genai: GenAI = NEWEST
 ) -> Iterator[OutgoingSpan]:
     """Each of a batch; other threads have their turn meanwhile."""
-    service = str(resource.attributes.get("service.name", ""))
+    service = service_of(resource)
     return in_turns(
-        present(entry, _filter(privacy, entry, service), resource, genai) for entry in entries
+        present(entry, filter_under(privacy, partial(_subject, entry, service)), resource, genai)
+        for entry in entries
     )
-
-
-def _filter(privacy: Privacy, entry: Entry, service: str) -> Filter:
-    """What may leave of this span; nothing but the bare span, if that cannot be told."""
-    try:
-        levels = privacy.levels(lambda: _subject(entry, service))
-        return Filter(levels, privacy.redactor(), privacy.most)
-    except Exception as error:  # noqa: BLE001  # content fails closed, the span goes on
-        gate.report(error)
-        return Filter(CaptureLevel.OFF)
 
 
 def _subject(entry: Entry, service: str) -> Subject:
