@@ -47,6 +47,11 @@ def plain(value: Any) -> Any:
     return value
 
 
+def number(value: Any) -> float | None:
+    """A number of a report; None where it is none."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
 def health(told: Health | None, now: float) -> HealthView:
     """A health tree; what was never reported is not healthy and not unhealthy."""
     if told is None:

@@ -171,7 +171,7 @@ class SettingsCases:
         head = self._roster.head(draft.scope)
         found = grants.of(draft.document)
         new = found.keys() - grants.of(head.document if head else {}).keys()
-        used = new & await self._grant_ids() if new else set()
+        used = new & await self._storage.grant_ids() if new else set()
         late = new & set(grants.over(draft.document, draft.at))
         problems = [Problem(grants.path(n), "an id used before", "a new id") for n in used]
         problems += [
@@ -181,15 +181,6 @@ class SettingsCases:
         if problems:
             raise SettingsError(sorted(problems, key=str))
         return draft
-
-    async def _grant_ids(self) -> set[str]:
-        """The id of every grant that there ever was."""
-        ids: set[str] = set()
-        page = await self._storage.history(None, limit=MAX_PAGE)
-        while page:
-            ids.update(name for version in page for name in grants.of(version.document))
-            page = await self._storage.history(None, below=page[-1].version, limit=MAX_PAGE)
-        return ids
 
     async def _publish(self, draft: Draft, action: str) -> ChangeResult:
         result = self._result(draft)

@@ -11,8 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
+from llm_observe.control.arrived import number
 from llm_observe.control.model import ChangeResult, Version
 from llm_observe.control.record import AgentRecord
 from llm_observe.errors import Problem, SettingsError
@@ -200,16 +202,16 @@ def _level(grant: Mapping[str, Any]) -> CaptureLevel:
         return CaptureLevel.FULL
 
 
-def running(record: AgentRecord, name: str) -> GrantAgent | None:
-    """An agent's word about a grant that is in force in it."""
-    effective = record.effective
-    if name not in of(effective.document):
-        return None
-    source = effective.sources.get(path(name, "level"))
-    said = source if isinstance(source, Mapping) else {}
-    return GrantAgent(
-        record.uid, record.service, _number(said.get("since")), _number(said.get("until"))
-    )
+def running(agents: Iterable[AgentRecord]) -> Mapping[str, list[GrantAgent]]:
+    """By grant: the agents that say that it is in force. Each report is read once."""
+    found: dict[str, list[GrantAgent]] = {}
+    for record in agents:
+        effective = record.effective
+        for name in of(effective.document):
+            said = partial(_said, effective.sources, path(name, "level"))
+            here = GrantAgent(record.uid, record.service, said("since"), said("until"))
+            found.setdefault(name, []).append(here)
+    return found
 
 
 def views(
@@ -219,9 +221,9 @@ def views(
     now: float,
 ) -> list[GrantView]:
     """Every grant that stands in what is wanted, the one that ends first on top."""
-    here = list(agents)
+    runs = running(agents)
     found = [
-        _view(name, grant, head, origins.get(name, head), here, now)
+        _view(name, grant, head, origins.get(name, head), tuple(runs.get(name, ())), now)
         for head in heads
         for name, grant in of(head.document).items()
     ]
@@ -233,10 +235,9 @@ def _view(
     grant: Mapping[str, Any],
     head: Version,
     origin: Version,
-    agents: list[AgentRecord],
+    runs: tuple[GrantAgent, ...],
     now: float,
 ) -> GrantView:
-    runs = tuple(found for record in agents if (found := running(record, name)))
     end = end_of(grant)
     state = GrantState.RUNNING if runs else GrantState.NOT_IN_FORCE
     return GrantView(
@@ -261,13 +262,13 @@ def full_capture(record: AgentRecord) -> FullCapture:
     if not isinstance(capture, Mapping):
         return FullCapture()
     ends: list[float | None] = [
-        _ends(effective.sources, join_path(("capture", name)))
+        _said(effective.sources, join_path(("capture", name)), "until")
         for name, value in capture.items()
         if value == full
     ]
     ends += [None for rule in _inner(capture, "rules") if rule.get("level") == full]
     ends += [
-        _ends(effective.sources, path(name, "level")) or end_of(grant)
+        _said(effective.sources, path(name, "level"), "until") or end_of(grant)
         for name, grant in of(effective.document).items()
         if grant.get("level") == full
     ]
@@ -283,10 +284,7 @@ def _inner(capture: Mapping[str, Any], name: str) -> Iterator[Mapping[str, Any]]
             yield value
 
 
-def _ends(sources: Mapping[str, Any], key: str) -> float | None:
+def _said(sources: Mapping[str, Any], key: str, time: str) -> float | None:
+    """Since or until when a key is as it is, by an agent's own word."""
     source = sources.get(key)
-    return _number(source.get("until")) if isinstance(source, Mapping) else None
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return number(source.get(time)) if isinstance(source, Mapping) else None

@@ -138,6 +138,14 @@ class Storage:
             query = query.where(tables.versions.c.version < below)
         return [_version(row) for row in await self._all(query)]
 
+    async def grant_ids(self) -> set[str]:
+        """The id of every grant that ever stood in a version."""
+        grants = func.json_each(tables.versions.c.document, "$.capture.grants").table_valued(
+            "key", joins_implicitly=True
+        )
+        query = select(grants.c.key).select_from(tables.versions, grants).distinct()
+        return {row.key for row in await self._all(query)}
+
     async def undone(self, numbers: Sequence[int]) -> dict[int, int]:
         """For each of these versions that was taken back: the newest version that did it."""
         column = tables.versions.c

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from llm_observe.control import grants, plan
-from llm_observe.control.arrived import capability_names
+from llm_observe.control.arrived import capability_names, number
 from llm_observe.control.model import (
     AgentCounts,
     AgentDetail,
@@ -63,7 +63,7 @@ def _row(record: AgentRecord, wanted: Desired) -> dict[str, Any]:
         "capture_level": _text(_inner(document, "capture", "level")),
         "full_capture": full.on,
         "full_capture_until": full.until,
-        "sampling_ratio": _number(_inner(document, "sampling", "ratio")),
+        "sampling_ratio": number(_inner(document, "sampling", "ratio")),
         "capabilities": capability_names(record.capabilities),
     }
 
@@ -128,7 +128,7 @@ def _key(path: str, desired: Mapping[str, Any], in_force: Mapping[str, Any], sou
         desired.get(path),
         in_force.get(path),
         _text(known.get("layer")),
-        _number(known.get("since")),
+        number(known.get("since")),
         _default(path),
     )
 
@@ -195,10 +195,6 @@ def _inner(document: Mapping[str, Any], section: str, name: str) -> Any:
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _whole(value: Any) -> int | None:
