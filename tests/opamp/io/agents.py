@@ -14,6 +14,8 @@ from llm_observe.uids import new_uid
 from tests.link import AGENT, DESCRIPTION
 from tests.opamp.io.peers import DEADLINE_S, Recorder
 
+LONG_S = 3600.0
+
 
 class Agent(Recorder):
     """A client with its events recorded; it acknowledges what it is offered."""
@@ -43,6 +45,11 @@ class Agent(Recorder):
 
     def __exit__(self, *_: object) -> None:
         self.client.stop(DEADLINE_S)
+
+
+def polling(address: str, **options: Any) -> Agent:
+    """An agent over plain HTTP, which speaks only when it has something to say."""
+    return Agent(address, PollingClient, **{"interval_s": LONG_S, **options})
 
 
 def until(true: Callable[[], Any], what: str) -> None:

@@ -3,58 +3,38 @@
 from __future__ import annotations
 
 import gzip
-import logging
-import os
-import signal
 import ssl
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
 import pytest
 import trustme
 
-from llm_observe.errors import LocalProtocolError
 from llm_observe.opamp._pb import opamp_pb2
 from llm_observe.opamp.events import (
-    AgentDisconnected,
     ConfigOffered,
     Connected,
     Disconnected,
     HeartbeatChanged,
     IdentityAssigned,
     Malformed,
-    SequenceBroken,
     ServerErrorReceived,
-    StatusReported,
 )
-from llm_observe.opamp.io.asgi import AgentLink
 from llm_observe.opamp.io.polling import PollingClient
 from llm_observe.opamp.io.posting import Poster
 from llm_observe.opamp.values import (
     ConfigFile,
-    ConfigState,
-    ConfigStatus,
     ErrorKind,
     Health,
-    ServerCapabilities,
 )
 from llm_observe.uids import new_uid, uid_text
-from tests.link import AGENT, DESCRIPTION
-from tests.opamp.io.agents import Agent, said, until
+from tests.link import AGENT
+from tests.opamp.io.agents import polling, said, until
 from tests.opamp.io.http_peer import Answer, Request, http_peer, reply
 from tests.opamp.io.peers import DEADLINE_S, Recorder, make_server
-from tests.opamp.io.serving import free_port, process, serving
-
-LONG_S = 3600.0
-
-
-def polling(address: str, **options: Any) -> Agent:
-    """An agent that speaks only when it has something to say."""
-    return Agent(address, PollingClient, **{"interval_s": LONG_S, **options})
+from tests.opamp.io.serving import free_port, serving
 
 
 def first_fails(answer: Answer) -> Any:
@@ -63,88 +43,6 @@ def first_fails(answer: Answer) -> Any:
 
 
 # ------------------------------------------------------------------------- with our own server
-
-
-def test_an_agent_is_seen_offered_a_config_and_acknowledges_it() -> None:
-    recorder = Recorder()
-
-    async def offer(agent: AgentLink, event: Any) -> None:
-        if isinstance(event, StatusReported):
-            await agent.offer_config({"a": ConfigFile(b"{}")}, b"one")
-
-    recorder.then = offer
-    server = make_server(recorder)
-    with serving(server) as address, polling(address, headers={"X-Token": "t"}) as agent:
-        recorder.wait_until(
-            lambda: any(
-                e.state.config_status == ConfigStatus(b"one", ConfigState.APPLIED)
-                for e in recorder.of(StatusReported)
-            ),
-            "the acknowledgement",
-        )
-        state = agent.client.state
-        assert state.connected
-        assert ServerCapabilities.OFFERS_REMOTE_CONFIG in state.server_capabilities
-        link = server.agents[agent.client.instance_uid]
-        assert (link.transport, link.state.description) == ("http", DESCRIPTION)
-        assert recorder.headers[0]["x-token"] == "t"
-    assert recorder.of(AgentDisconnected) == [AgentDisconnected("the agent disconnected")]
-    assert not agent.client.state.connected
-    assert len(agent.of(ConfigOffered)) == 1
-    assert recorder.of(SequenceBroken) == []
-
-
-@pytest.mark.opamp("H-08")
-def test_reports_from_any_thread_arrive_at_once_and_the_last_word_counts() -> None:
-    recorder = Recorder()
-    with serving(make_server(recorder)) as address, polling(address) as agent:
-        agent.saw(Connected)
-
-        def report(number: int) -> None:
-            for step in range(20):
-                agent.client.report(health=Health(status=f"{number}.{step}"))
-
-        threads = [threading.Thread(target=report, args=(n,)) for n in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        agent.client.report(health=Health(status="last"))
-        recorder.wait_until(lambda: said(recorder, "last"), "the last report")
-
-
-def test_a_slow_handler_of_events_holds_up_no_report() -> None:
-    recorder, go_on = Recorder(), threading.Event()
-    with serving(make_server(recorder)) as address:
-        agent = polling(address)
-        handled = agent.client._on_event
-
-        def slow(event: Any) -> None:
-            handled(event)
-            go_on.wait(DEADLINE_S)
-
-        agent.client._on_event = slow
-        with agent:
-            agent.saw(Connected)
-            agent.client.report(health=Health(status="meanwhile"))
-            recorder.wait_until(lambda: said(recorder, "meanwhile"), "the report")
-            go_on.set()
-
-
-def test_a_wrong_token_is_said_in_a_sentence_and_the_headers_are_asked_for_again() -> None:
-    recorder, tokens = Recorder(), iter(["old", "new", "later", "later", "later"])
-    recorder.refuse = 401
-
-    def headers() -> dict[str, str]:
-        return {"Authorization": f"Bearer {next(tokens)}"}
-
-    with serving(make_server(recorder)) as address, polling(address, headers=headers) as agent:
-        until(lambda: agent.client.state.attempts, "a refusal")
-        assert agent.client.state.last_error == "the server wants a valid token (401)"
-        recorder.refuse = None
-        agent.saw(Connected)
-    assert [h["authorization"] for h in recorder.headers][:2] == ["Bearer old", "Bearer new"]
-    assert recorder.of(SequenceBroken) == []
 
 
 @pytest.mark.opamp("U-09")
@@ -167,28 +65,6 @@ def test_two_agents_with_a_copied_uid_become_two() -> None:
             until(lambda: len(server.agents) == 2, "two agents")
 
 
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_the_child_of_a_fork_becomes_an_agent_of_its_own() -> None:
-    recorder = Recorder()
-    server = make_server(recorder)
-    with serving(server) as address, polling(address) as agent:
-        recorder.wait_until(lambda: recorder.of(StatusReported), "the parent")
-        child = new_uid()
-        pid = os.fork()
-        if pid == 0:  # only the fork's own thread lives here
-            with suppress(BaseException):
-                agent._changed = threading.Condition()
-                agent.client.after_fork_in_child(child)
-                until(lambda: agent.client.state.connected, "the child's line")
-                agent.client.stop(DEADLINE_S)
-                os._exit(0)
-            os._exit(1)
-        recorder.wait_until(lambda: recorder.of(AgentDisconnected, child), "the child's goodbye")
-        assert os.waitpid(pid, 0)[1] == 0
-        agent.client.report(health=Health(status="still here"))
-        recorder.wait_until(lambda: said(recorder, "still here"), "the parent's report")
-
-
 def test_a_server_that_is_not_there_is_told_in_a_sentence_and_stopping_is_quick() -> None:
     with polling(f"127.0.0.1:{free_port()}") as agent:
         until(lambda: agent.client.state.attempts >= 2, "vain attempts")
@@ -196,24 +72,6 @@ def test_a_server_that_is_not_there_is_told_in_a_sentence_and_stopping_is_quick(
         began = time.monotonic()
         agent.client.stop()
     assert time.monotonic() - began < DEADLINE_S / 3
-
-
-def test_a_server_that_is_killed_and_restarted_learns_everything_again() -> None:
-    port = free_port()
-    with polling(f"127.0.0.1:{port}") as agent:
-        with process(port) as server:
-            agent.saw(Connected)
-            os.kill(server.pid, signal.SIGKILL)
-            server.wait(DEADLINE_S)
-            agent.client.report(health=Health(healthy=False, status="while it was away"))
-            agent.saw(Disconnected)
-        with process(port) as server:
-            agent.saw(Connected, 2)
-            assert server.stdout is not None
-            reported: set[str] = set()
-            while not {"description", "health", "effective_config"} <= reported:
-                _, _, names = server.stdout.readline().strip().partition(" ")
-                reported |= set(names.split(","))
 
 
 # ---------------------------------------------------------------------------------- the requests
@@ -510,51 +368,6 @@ def test_a_proxy_of_the_environment_carries_what_goes_elsewhere(
             agent.saw(Connected)
         assert peer.requests[0].headers["Host"] == "server.invalid:4320"
         assert peer.requests[0].headers["proxy-authorization"].startswith("Basic ")
-
-
-# ---------------------------------------------------------------------------- order of calls
-
-
-def test_starting_and_stopping_twice_is_nothing_and_starting_after_that_is_refused() -> None:
-    agent = polling(f"127.0.0.1:{free_port()}")
-    agent.client.start()
-    agent.client.start()
-    agent.client.stop()
-    agent.client.stop()
-    with pytest.raises(LocalProtocolError):
-        agent.client.start()
-
-
-def test_its_threads_work_inside_what_the_caller_wants_around_them() -> None:
-    inside: list[str] = []
-
-    @contextmanager
-    def around() -> Iterator[None]:
-        inside.append(threading.current_thread().name)
-        yield
-
-    with http_peer(reply) as (_, address), polling(address, around=around) as agent:
-        agent.saw(Connected)
-    assert sorted(set(inside)) == ["llm-observe-opamp", "llm-observe-opamp-poller"]
-
-
-@pytest.mark.opamp("SEC-06")
-def test_logs_name_fields_with_a_direction_and_never_contents(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    secret = {"Authorization": "Bearer hunter2"}
-    with (
-        caplog.at_level(logging.DEBUG),
-        http_peer(reply) as (_, address),
-        polling(address, headers=secret) as agent,
-    ):
-        agent.client.report(effective_config={"a": ConfigFile(b"hunter2")})
-        agent.saw(Connected)
-    lines = [record.getMessage() for record in caplog.records]
-    ours = [r.getMessage() for r in caplog.records if r.name == "llm_observe.opamp"]
-    assert not [line for line in lines if "hunter2" in line]
-    assert {line[0] for line in ours} >= {"=", ">", "<"}
-    assert any("agent_disconnect" in line for line in ours if line.startswith(">"))
 
 
 def test_an_address_with_credentials_in_it_is_refused() -> None:
