@@ -217,7 +217,7 @@ class SettingsCases:
         changes = rules.changes(before, draft.document)
         agents = [r for r in self._roster.connected() if _meant(draft.scope, r)]
         heads = self._roster.heads_with(Version(2**62, draft.scope, draft.document, "", draft.at))
-        after = {r.uid: self._roster.desired_by(r, heads) for r in agents}
+        after = self._roster.desired_by(agents, heads)
         paths = [change.path for change in changes]
         skipped = [s for r in agents if (s := plan.skipped(r, paths, after[r.uid]))]
         reached = [r for r in agents if not plan.refusal(r)]

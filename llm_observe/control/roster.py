@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from llm_observe.control import desired as rules
 from llm_observe.control import plan
@@ -10,6 +10,9 @@ from llm_observe.control.model import AgentSummary, Desired, Presence, Scope, Ve
 from llm_observe.control.progress import Target
 from llm_observe.control.record import AgentRecord
 from llm_observe.control.views import summary
+
+_Memo = dict[tuple[int, ...], Desired]
+"""What is wanted by the versions of the heads that mean an agent."""
 
 
 class Roster:
@@ -19,7 +22,7 @@ class Roster:
         self.schema_hash = schema_hash
         self._agents: dict[str, AgentRecord] = {}
         self._heads: dict[str, Version] = {}
-        self._memo: dict[tuple[int, ...], Desired] = {}
+        self._memo: _Memo = {}
         self._rows: dict[str, AgentSummary] = {}
 
     # agents
@@ -71,18 +74,25 @@ class Roster:
         return [*others, version]
 
     def desired(self, record: AgentRecord) -> Desired:
-        """What is wanted of an agent now. Remembered for agents that know the whole schema."""
-        if record.schema_hash != self.schema_hash or plan.refusal(record):
-            return plan.desired(record, self._heads.values(), self.schema_hash)
-        found = [h for h in self.heads if rules.matches(h.scope, record.description.identifying)]
-        key = tuple(head.version for head in found)
-        if key not in self._memo:
-            self._memo[key] = plan.desired(record, found, self.schema_hash)
-        return self._memo[key]
+        """What is wanted of an agent now."""
+        return self._desired(record, self._heads.values(), self._memo)
 
-    def desired_by(self, record: AgentRecord, heads: Iterable[Version]) -> Desired:
-        """What would be wanted of an agent with other heads."""
-        return plan.desired(record, heads, self.schema_hash)
+    def desired_by(
+        self, records: Iterable[AgentRecord], heads: Sequence[Version]
+    ) -> dict[str, Desired]:
+        """What would be wanted of agents with other heads, by uid."""
+        memo: _Memo = {}
+        return {record.uid: self._desired(record, heads, memo) for record in records}
+
+    def _desired(self, record: AgentRecord, heads: Iterable[Version], memo: _Memo) -> Desired:
+        """Made once for all agents that know the whole schema and are meant by the same heads."""
+        if record.schema_hash != self.schema_hash or plan.refusal(record):
+            return plan.desired(record, heads, self.schema_hash)
+        found = [h for h in heads if rules.matches(h.scope, record.description.identifying)]
+        key = tuple(head.version for head in found)
+        if key not in memo:
+            memo[key] = plan.desired(record, found, self.schema_hash)
+        return memo[key]
 
     def summaries(self) -> list[AgentSummary]:
         """One row per agent: connected ones first, by service, newest first.
@@ -94,14 +104,11 @@ class Roster:
             self._rows[uid] = summary(record, self.desired(record))
         return sorted(self._rows.values(), key=order)
 
-    def targets(self, version: Version, heads_then: Iterable[Version]) -> list[Target]:
+    def targets(self, version: Version, heads_then: Sequence[Version]) -> list[Target]:
         """The agents that a version is for, with what was wanted then and is wanted now."""
-        heads = list(heads_then)
-        return [
-            Target(record, self.desired_by(record, heads), self.desired(record))
-            for record in self.matching(version.scope)
-            if not plan.refusal(record)
-        ]
+        meant = [r for r in self.matching(version.scope) if not plan.refusal(r)]
+        then = self.desired_by(meant, heads_then)
+        return [Target(record, then[record.uid], self.desired(record)) for record in meant]
 
     def connected(self) -> list[AgentRecord]:
         """The agents whose line stands."""
