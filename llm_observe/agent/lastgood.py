@@ -7,7 +7,6 @@ again what was applied or refused (OpAMP, "Configuration"; opamp-spec#397).
 
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -175,13 +174,10 @@ class LastGood:
         """A record that was kept, here or by the process that forked this one.
 
         Raises:
-            OSError: It is there and cannot be read.
+            StateError: It is there and cannot be read.
         """
         if name not in self._records and self._folder is not None:
-            try:
-                data = self._folder.read(name)
-            except StateError as error:
-                raise OSError(errno.EIO, str(error)) from error
+            data = self._folder.read(name)
             if data:
                 self._records[name] = data
         return self._records.get(name)
@@ -190,15 +186,12 @@ class LastGood:
         """Keep it, for the owner's eyes only; durable when this returns.
 
         Raises:
-            OSError: It cannot be kept.
+            StateError: It cannot be kept.
         """
         self._claim()
         if self._folder is None:
-            raise OSError(errno.EROFS, "there is no state folder")
-        try:
-            self._folder.write(name, data)
-        except StateError as error:
-            raise OSError(errno.EIO, str(error)) from error
+            raise StateError("there is no state folder")
+        self._folder.write(name, data)
         self._records[name] = data
 
     def _write(self, name: str, data: bytes) -> None:

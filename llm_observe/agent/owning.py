@@ -16,7 +16,7 @@ from llm_observe.agent.options import Options
 from llm_observe.agent.receivers import Own, Receiver
 from llm_observe.agent.standing import Standing
 from llm_observe.agent.steered import Steered
-from llm_observe.errors import Problem, SettingsError
+from llm_observe.errors import Problem, SettingsError, StateError
 from llm_observe.opamp import ConnectionOffer, ConnectionSettings, TLSSettings
 from llm_observe.opamp.candidate import merged
 from llm_observe.settings.model import Limits
@@ -125,7 +125,7 @@ def _tried(pipeline: Steered, after: Standing, options: Options) -> tuple[Proble
 def _kept(after: Standing) -> tuple[Problem, ...]:
     try:
         after.lastgood.keep_record(receivers.RECORD, receivers.to_bytes(after.own))
-    except OSError:
+    except StateError:
         return (Problem("", "no state folder that can be written", "one, to keep it in"),)
     return ()
 

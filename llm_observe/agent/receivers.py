@@ -108,15 +108,14 @@ class Store(Protocol):
     """Where it is kept; `llm_observe.agent.lastgood.LastGood`."""
 
     def record(self, name: str) -> bytes | None:
-        """What was kept. Raises `OSError`."""
+        """What was kept. Raises `StateError`."""
 
 
 def load(store: Store) -> Own:
     """What was kept.
 
     Raises:
-        OSError: It cannot be read.
-        StateError: It is damaged.
+        StateError: It cannot be read, or is damaged.
     """
     data = store.record(RECORD)
     return NOTHING if data is None else from_bytes(data)

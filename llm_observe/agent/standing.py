@@ -168,7 +168,7 @@ def _load_own(lastgood: LastGood, options: Options) -> Own:
     """What was taken by the process before, as far as the limits still let it."""
     try:
         own = receivers.within(receivers.load(lastgood), options.limits)
-    except (OSError, StateError) as error:
+    except StateError as error:
         lastgood.trouble = f"where own telemetry was to go is not known: {error}"
         own = receivers.NOTHING
     vault.hold(own.secrets)

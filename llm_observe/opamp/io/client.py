@@ -235,7 +235,7 @@ class OpAMPClient(Driver):
         try:
             self._store.save(candidate.to_bytes(record))
         except OSError as error:  # a restart begins at the record before, which is safe
-            self.logger.warning("! the record of connections was not saved: %s", error.strerror)
+            self.logger.warning("! the record of connections was not saved: %s", error)
         self.report(connection_status=record.status)
 
     def _stop_timer(self) -> None:
