@@ -16,6 +16,7 @@ from typing import Any
 
 from opentelemetry.context import Context
 
+from llm_observe.tracing.contexts import enter, leave, within
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.streams import (
     Ending,
@@ -23,10 +24,7 @@ from llm_observe.tracing.streams import (
     Stepped,
     broken,
     end,
-    enter,
-    leave,
     made,
-    within,
 )
 
 

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from contextvars import Token
 from types import TracebackType
 from typing import Any, Self
 
-from opentelemetry.context import Context, attach, detach, get_current
+from opentelemetry.context import Context
+
+from llm_observe.tracing.contexts import current, enter, leave
 
 
 class Stay:
@@ -40,11 +41,11 @@ class Block:
 
     def enter(self) -> Stay:
         """A new stay; must not raise."""
-        return Stay(get_current())
+        return Stay(current())
 
     def __enter__(self) -> Self:
         stay = self.enter()
-        stay.token = attach(stay.context)
+        stay.token = enter(stay.context)
         self._stays.append(stay)
         return self
 
@@ -57,7 +58,7 @@ class Block:
         stay = self.here()
         if stay is not None:
             self._stays.remove(stay)
-            put_back(stay.token)
+            leave(stay.token)
             stay.leave(error)
 
     async def __aenter__(self) -> Self:
@@ -73,21 +74,6 @@ class Block:
 
     def here(self) -> Stay | None:
         """The stay whose context is current, else the newest one that has not ended."""
-        current, stays = get_current(), tuple(self._stays)
-        found = (stay for stay in reversed(stays) if stay.context is current)
+        context, stays = current(), tuple(self._stays)
+        found = (stay for stay in reversed(stays) if stay.context is context)
         return next(found, stays[-1] if stays else None)
-
-
-def put_back(token: Any) -> None:
-    """Make the context from before an ``attach`` current again.
-
-    A block that ends in another task or thread than it began in changed nothing there, so there
-    is nothing to put back; OpenTelemetry's own ``detach`` would log that as an error.
-    """
-    if not isinstance(token, Token):  # another implementation of contexts has its own
-        detach(token)
-        return
-    try:
-        token.var.reset(token)
-    except (ValueError, RuntimeError):
-        return

@@ -19,9 +19,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapp
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import wrapt
-from opentelemetry.context import Context, attach, get_current
+from opentelemetry.context import Context
 
-from llm_observe.tracing.blocks import Stay, put_back
+from llm_observe.tracing.blocks import Stay
+from llm_observe.tracing.contexts import current, leave
+from llm_observe.tracing.contexts import enter as make_current
 
 logger = logging.getLogger(__name__)
 
@@ -97,14 +99,14 @@ def _called(function: Callable[..., Any], enter: Enter) -> Any:
     @functools.wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
         stay = enter(args, kwargs)
-        token = attach(stay.context)
+        token = make_current(stay.context)
         try:
             value = function(*args, **kwargs)
         except BaseException as error:
-            put_back(token)
+            leave(token)
             stay.leave(error)
             raise
-        put_back(token)
+        leave(token)
         stay.returned(value)
         stay.leave(None)
         return value
@@ -186,13 +188,13 @@ class _Steps:
         self._context = context
 
     def __call__(self, step: Callable[..., Any], *args: Any) -> Any:
-        token = attach(self._context)
+        token = make_current(self._context)
         try:
             return step(*args)
         finally:
             args = ()  # an exception that was thrown in would hold this frame, and it the exception
-            self._context = get_current()
-            put_back(token)
+            self._context = current()
+            leave(token)
 
 
 def _drive(

@@ -25,9 +25,6 @@ from opentelemetry import trace
 from opentelemetry.context import (
     _SUPPRESS_INSTRUMENTATION_KEY,
     Context,
-    attach,
-    detach,
-    get_current,
 )
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import (
@@ -43,6 +40,7 @@ from llm_observe.conventions import renamed
 from llm_observe.settings.model import Settings
 from llm_observe.tracing import foreign_steps, inflight
 from llm_observe.tracing.call import Call, start_attributes
+from llm_observe.tracing.contexts import current, within
 from llm_observe.tracing.export.bounds import Bounds, read_bounds
 from llm_observe.tracing.export.entry import Entry
 from llm_observe.tracing.export.intake import Intake
@@ -114,17 +112,15 @@ class ForeignRecorder:
 
     def start(self, call: Call, context: Context | None = None) -> Span:
         """Start the call's span as a child of the context's; the current one, if none is given."""
-        here = get_current() if context is None else context
+        here = current() if context is None else context
         if self._over or here.get(_SUPPRESS_INSTRUMENTATION_KEY):
             return INVALID_SPAN
         self._begin()
         call.config_hash = self.config_hash
         there = allowed(here, privacy_of(self.settings).strictest)
-        token = attach(there)  # some tracers read the current context, whatever they are given
-        try:
-            return self._started(call, there)
-        finally:
-            detach(token)
+        # Some tracers read the current context, whatever they are given.
+        span: Span = within(there, self._started, call, there)
+        return span
 
     def finish(self, span: Span, call: Call) -> None:
         """End the span, here or on the worker, and count the call."""

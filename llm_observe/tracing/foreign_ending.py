@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 
-from opentelemetry.context import Context, attach, detach
+from opentelemetry.context import Context
 from opentelemetry.trace import Span, Status, StatusCode
 
 from llm_observe.conventions import CONTEXT_ATTRIBUTES, CONTEXT_FIELDS, Kind, kind_of
 from llm_observe.policy.capture import Verdict, verdict
 from llm_observe.settings.model import CaptureLevel, Settings
 from llm_observe.tracing.call import Call
+from llm_observe.tracing.contexts import within
 from llm_observe.tracing.export.cleaning import clean, clean_text
 from llm_observe.tracing.export.entry import Entry
 from llm_observe.tracing.filtering import filter_under, privacy_of
@@ -43,11 +44,7 @@ class Ender:
         This thread is one on which instrumentation is suppressed, and some processors (Logfire's)
         drop what ends where it is.
         """
-        token = attach(Context())
-        try:
-            self._take(entry.span, entry.call)
-        finally:
-            detach(token)
+        within(Context(), self._take, entry.span, entry.call)
 
     def _take(self, span: object, call: Call | None) -> None:
         if isinstance(span, partial):

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from traceback import TracebackException
 from typing import Any
 
-from opentelemetry.context import Context, attach, detach
+from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -19,6 +19,7 @@ from opentelemetry.trace import Link, Span, Status, StatusCode, TracerProvider
 from llm_observe.conventions import CAPTURE_LEVEL, CONFIG_HASH, renamed
 from llm_observe.settings.model import Settings
 from llm_observe.tracing.call import class_name
+from llm_observe.tracing.contexts import within
 from llm_observe.tracing.export.cleaning import clean, clean_text
 from llm_observe.tracing.filtering import filter_under, privacy_of
 from llm_observe.tracing.foreign_fit import fitted, room_on
@@ -40,13 +41,13 @@ def start(
     links: Sequence[Link],
 ) -> Span:
     """Start a step's span. ``context`` holds nothing that the level forbids."""
-    token = attach(context)  # some tracers read the current context, whatever they are given
-    try:
-        return provider.get_tracer(SCOPE, __version__).start_span(
-            name, context, attributes=_allowed(attributes, settings, service), links=links
-        )
-    finally:
-        detach(token)
+    allowed, tracer = (
+        _allowed(attributes, settings, service),
+        provider.get_tracer(SCOPE, __version__),
+    )
+    # Some tracers read the current context, whatever they are given.
+    span: Span = within(context, tracer.start_span, name, context, attributes=allowed, links=links)
+    return span
 
 
 def end(

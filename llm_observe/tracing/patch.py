@@ -22,12 +22,12 @@ from opentelemetry.context import Context
 from llm_observe.tracing import inflight
 from llm_observe.tracing.active import ACTIVE_KEY, Active, begin
 from llm_observe.tracing.async_streams import Awaited, async_proxy
-from llm_observe.tracing.contexts import current
+from llm_observe.tracing.contexts import current, enter, leave
 from llm_observe.tracing.endings import Following, Inside, Opening
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.providers.base import Kind, Provider, Target
 from llm_observe.tracing.recorder import Recorder, connect, connected, suppressed
-from llm_observe.tracing.streams import Ending, enter, leave, proxy
+from llm_observe.tracing.streams import Ending, proxy
 
 __all__ = ["Patch", "Recorder", "connect", "connected", "suppressed"]
 

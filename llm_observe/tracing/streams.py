@@ -3,22 +3,18 @@
 A proxy has the whole surface of what it stands for (`wrapt.ObjectProxy`), steps it in the call's
 context, and tells the call about every item and every way to end. Nothing here belongs to a
 thread: a stream may be begun in one and finished in another.
-
-A context is made current by setting its variable and resetting it, for each step alone. That is
-what OpenTelemetry's ``attach`` and ``detach`` do at twice the cost.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Protocol
 
 import wrapt
-from opentelemetry import context as otel_context
-from opentelemetry.context import Context, attach, detach
+from opentelemetry.context import Context
 
+from llm_observe.tracing.contexts import enter, leave, reset, within
 from llm_observe.tracing.gate import gate
 
 
@@ -55,36 +51,6 @@ class Listener(Ending, Protocol):
 
     def finish(self) -> None:
         """The stream came to its end."""
-
-
-_variable = getattr(otel_context._RUNTIME_CONTEXT, "_current_context", None)
-enter: Callable[[Context], Token[Context]] = attach
-"""Make a context current."""
-reset: Callable[[Token[Context]], object] = detach
-"""Put back what was current before; ValueError in another context of Python's. See `leave`."""
-if isinstance(_variable, ContextVar):
-    enter, reset = _variable.set, _variable.reset
-
-
-def leave(token: Token[Context] | None) -> None:
-    """Put back what was current before `enter`; None: nothing was entered."""
-    if token is None:
-        return
-    try:
-        reset(token)
-    except ValueError:  # the library's code went on in another context, where nothing was changed
-        return
-
-
-def within(context: Context | None, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Run a function with a context current, and put the former one back. None: as it is."""
-    if context is None:
-        return function(*args, **kwargs)
-    token = enter(context)
-    try:
-        return function(*args, **kwargs)
-    finally:
-        leave(token)
 
 
 if TYPE_CHECKING:

@@ -4,23 +4,9 @@ from __future__ import annotations
 
 from typing import overload
 
-from opentelemetry.context import (
-    _SUPPRESS_HTTP_INSTRUMENTATION_KEY,
-    _SUPPRESS_INSTRUMENTATION_KEY,
-    Context,
-    get_current,
-    set_value,
-)
-
 from llm_observe.tracing.blocks import Block, Stay
+from llm_observe.tracing.contexts import current, paused
 from llm_observe.tracing.decorating import Function, decorated
-
-_KEYS = (
-    _SUPPRESS_INSTRUMENTATION_KEY,
-    _SUPPRESS_HTTP_INSTRUMENTATION_KEY,
-    "suppress_instrumentation",
-)
-"""Every key that instrumentors of OpenTelemetry and OpenInference, old and new, look at."""
 
 
 class Suppression(Block):
@@ -32,10 +18,7 @@ class Suppression(Block):
 
     def enter(self) -> Stay:
         """The present context with the pause in it."""
-        context: Context = get_current()
-        for key in _KEYS:
-            context = set_value(key, True, context)
-        return Stay(context)
+        return Stay(paused(current()))
 
 
 @overload

@@ -1,5 +1,8 @@
 """The short cuts say what OpenTelemetry's own functions say."""
 
+import contextvars
+
+import pytest
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach, get_current, set_value
 from opentelemetry.sdk.trace import TracerProvider
@@ -31,3 +34,21 @@ def test_a_span_is_put_where_opentelemetry_looks_for_it() -> None:
 
 def test_the_short_cut_is_taken_with_this_version() -> None:
     assert contexts._PLAIN
+
+
+def test_what_ends_where_it_did_not_begin_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+    token = contextvars.copy_context().run(contexts.enter, set_value("a", 1))
+    before = get_current()
+    contexts.leave(token)
+    contexts.leave(None)
+    assert get_current() is before
+    assert not caplog.records
+
+
+def test_a_context_is_current_only_while_the_function_runs() -> None:
+    inside, outside = set_value("a", 1), get_current()
+    assert contexts.within(inside, get_current) is inside
+    assert contexts.within(None, get_current) is get_current() is outside
+    with pytest.raises(ZeroDivisionError):
+        contexts.within(inside, divmod, 1, 0)
+    assert get_current() is outside
