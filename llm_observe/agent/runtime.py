@@ -11,8 +11,11 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 from llm_observe.agent import doors, granting, owning, reports, standing
 from llm_observe.agent.health import Watch
@@ -76,6 +79,12 @@ class Runtime:
         self._options, self._pipeline, self._clock = start.options, start.pipeline, clock
         self.standing = start.standing
         self._inbox: queue.SimpleQueue[events.ClientEvent | None] = queue.SimpleQueue()
+        self._waiting: deque[events.ClientEvent | None] = deque()
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            events.ConfigOffered: self._offered,
+            events.IdentityAssigned: self._renamed,
+            events.ConnectionSettingsOffered: self._wanted_elsewhere,
+        }
         self._watch = Watch(int(clock() * 1e9))
         self._seen_components: object = None
         self._told: Options | None = None
@@ -132,12 +141,9 @@ class Runtime:
             return False
         try:
             self._heed()
-            if isinstance(event, events.ConfigOffered):
-                self._offered(event)
-            elif isinstance(event, events.IdentityAssigned):
-                self._renamed(event.instance_uid)
-            elif isinstance(event, events.ConnectionSettingsOffered):
-                self._wanted_elsewhere(event)
+            handle = self._handlers.get(type(event))
+            if handle is not None:
+                handle(event)
             self._end_grants()
             self._look()
         except Exception:  # the agent's thread must outlive any fault of its own
@@ -154,30 +160,27 @@ class Runtime:
         return _LOOK_S if left is None else min(_LOOK_S, left + _SOON_S)
 
     def _next(self, wait_s: float) -> object:
-        """The next event; of several offers in a row only the newest counts."""
-        try:
-            event = self._inbox.get(timeout=wait_s) if wait_s else self._inbox.get_nowait()
-            while isinstance(event, events.ConfigOffered) and not self._inbox.empty():
-                later = self._inbox.get()
-                if later is None or isinstance(later, events.ConfigOffered):
-                    event = later
-                elif isinstance(later, events.IdentityAssigned):
-                    self._renamed(later.instance_uid)
-                elif isinstance(later, events.ConnectionSettingsOffered):
-                    self._wanted_elsewhere(later)
-        except queue.Empty:
-            return None
-        return _STOP if event is None else event
+        """The next event; an offer that another one or the end follows is passed over."""
+        with suppress(queue.Empty):
+            if not self._waiting:
+                self._waiting.append(self._inbox.get(timeout=wait_s))
+            while True:
+                self._waiting.append(self._inbox.get_nowait())
+        while self._waiting:
+            event = self._waiting.popleft()
+            if not (isinstance(event, events.ConfigOffered) and any(map(_outdates, self._waiting))):
+                return _STOP if event is None else event
+        return None
 
     # -- identity -----------------------------------------------------------------------------
 
-    def _renamed(self, uid: bytes) -> None:
+    def _renamed(self, event: events.IdentityAssigned) -> None:
         """The server gave this instance another uid (OpAMP, "AgentIdentification").
 
         Kept for the next process in this folder first; then everything that leaves carries it.
         """
-        self.standing.lastgood.save_uid(uid)
-        self.standing = self.standing.renamed(uid)
+        self.standing.lastgood.save_uid(event.instance_uid)
+        self.standing = self.standing.renamed(event.instance_uid)
         self._pipeline.rename(self.standing.resource)
         self._link.report(description=reports.description(self.standing.resource))
 
@@ -323,3 +326,8 @@ class Runtime:
         if found != self._seen_components:
             self._seen_components = found
             self._link.report(components=reports.components(found))
+
+
+def _outdates(event: events.ClientEvent | None) -> bool:
+    """Whether an offer before this is of no interest any more."""
+    return event is None or isinstance(event, events.ConfigOffered)

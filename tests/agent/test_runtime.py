@@ -173,6 +173,19 @@ def test_a_uid_that_comes_between_two_offers_is_not_lost(bench: Bench) -> None:
     assert bench.pipeline.settings.sampling.ratio == 0.25
 
 
+def test_a_fault_between_two_offers_costs_neither_the_thread_nor_the_newest(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench.pipeline, "rename", lambda resource: 1 / 0)
+    bench.link.hear(_offered(RATIO))
+    bench.link.hear(events.IdentityAssigned(new_uid()))
+    bench.link.hear(_offered({"sampling": {"ratio": 0.25}}))
+    assert bench.runtime.step()
+    assert bench.runtime.step()
+    assert "met a fault and goes on" in caplog.text
+    assert bench.pipeline.settings.sampling.ratio == 0.25
+
+
 def test_health_is_told_when_it_changes_and_not_too_often(bench: Bench) -> None:
     told = bench.seen.health.status_time_unix_nano
     bench.wait(3600)
