@@ -1,4 +1,4 @@
-"""Where to dial, and what to say when it fails: rules of the WebSocket driver without a socket."""
+"""Where to dial, and what to say when it fails: rules of both transports without a socket."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 DEFAULT_PATH = "/v1/opamp"
-DEFAULT_PORT = 4320
-"""The port of OpAMP. URLs keep their scheme's port: it stands here for those who build URLs."""
 
 _WEBSOCKET = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 _HTTP = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
