@@ -100,6 +100,10 @@ class Clocks(NamedTuple):
     boot: float
     wall: float
 
+    def reached(self, end: Clocks) -> bool:
+        """Whether an end has come, by either clock."""
+        return self.boot >= end.boot or self.wall >= end.wall
+
 
 class ActiveGrant(NamedTuple):
     """A grant that is running, and when it ends by either clock."""
@@ -111,7 +115,7 @@ class ActiveGrant(NamedTuple):
 
     def over(self, now: Clocks) -> bool:
         """Whether it has ended by either clock."""
-        return now.boot >= self.ends.boot or now.wall >= self.ends.wall
+        return now.reached(self.ends)
 
 
 class CapturePolicy:

@@ -31,7 +31,7 @@ class Running:
 
     def over(self, now: Clocks) -> bool:
         """Whether it has ended by either clock."""
-        return now.boot >= self.ends.boot or now.wall >= self.ends.wall
+        return now.reached(self.ends)
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,10 +62,10 @@ def default() -> Redactor:
 
 
 def _detectors(redaction: Redaction) -> Iterator[Rule]:
-    chosen = redaction.detectors
-    for detector in (*usual(), *_by_name_only()):
+    chosen, unasked = redaction.detectors, usual()
+    for detector in (*unasked, *_by_name_only()):
         choice = chosen.get(detector.name)
-        if choice.enabled if choice else detector in usual():
+        if choice.enabled if choice else detector in unasked:
             yield Rule(*detector, choice.action if choice else "mask")
 
 

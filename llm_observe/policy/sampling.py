@@ -38,11 +38,6 @@ def session_randomness(session: str) -> int:
     return int.from_bytes(hashlib.sha256(session.encode(errors="replace")).digest()[:7], "big")
 
 
-def keeps(trace_id: int, ratio: float) -> bool:
-    """Whether a trace is kept at a ratio, by its own randomness."""
-    return randomness(trace_id) >= threshold(ratio)
-
-
 def written_threshold(value: int) -> str:
     """A threshold as the trace state holds it: hexadecimal without its last zeros."""
     return f"{value:014x}".rstrip("0") or "0"
@@ -104,7 +99,7 @@ class SamplingPolicy:
         share = self._of(subject)
         if self._by_session and subject.session:
             return share.head_of_session(subject.session)
-        return share.head(trace_id & _MASK)
+        return share.head(randomness(trace_id))
 
     def off(self, subject: Subject) -> bool:
         """Whether such traces are never kept, not even where a caller elsewhere keeps them."""

@@ -19,7 +19,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from llm_observe.errors import Problem, SettingsError
-from llm_observe.settings.documents import Fragment, flatten, join_path
+from llm_observe.settings.documents import Fragment, join_path
 from llm_observe.settings.model import Settings
 
 MAX_BYTES = 256 * 1024
@@ -213,14 +213,6 @@ def _endpoint_problems(path: str, endpoint: str, grpc: bool) -> Iterator[Problem
         yield Problem(path, json.dumps(endpoint), "a URL without query and fragment")
     elif grpc and url.path not in {"", "/"}:
         yield Problem(path, json.dumps(endpoint), "a URL without a path, because of protocol grpc")
-
-
-def secrets_masked(fragment: Fragment) -> dict[str, Any]:
-    """Path to printable value of every leaf; what could be a secret is masked."""
-    return {
-        path: mask(value) if ".headers." in path and not REFERENCE.fullmatch(str(value)) else value
-        for path, value in flatten(fragment).items()
-    }
 
 
 def _error(path: str, found: str, expected: str) -> SettingsError:

@@ -20,8 +20,6 @@ from llm_observe.conventions import OPERATION, SPAN_KIND
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.sparse import Sparse, sparse
 
-Scalar = str | int | float | bool | None
-
 
 class Message(NamedTuple):
     """One turn of a conversation; ``media`` holds URIs of what is not text."""

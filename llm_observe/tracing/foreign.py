@@ -48,10 +48,8 @@ from llm_observe.tracing.filtering import privacy_of
 from llm_observe.tracing.foreign_ending import Ended, Ender, Endings, allowed, in_time, write
 from llm_observe.tracing.foreign_meter import ForeignMeter
 from llm_observe.tracing.gate import gate
+from llm_observe.tracing.starting import SCOPE
 from llm_observe.version import __version__
-
-SCOPE = "llm_observe.calls"
-"""Instrumentation scope of our spans, on any provider."""
 
 
 class ForeignRecorder:

@@ -84,10 +84,7 @@ class Privacy:
         """Whether a request that was made so must not leave any more."""
         if exposure.number < self.floor:
             return True
-        if exposure.until is None:
-            return False
-        now = self._clocks()
-        return now.boot >= exposure.until.boot or now.wall >= exposure.until.wall
+        return exposure.until is not None and self._clocks().reached(exposure.until)
 
     def _at_present(self) -> CapturePolicy:
         if self._running:

@@ -23,7 +23,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.util.types import Attributes, AttributeValue
 
-from llm_observe.tracing.call import Call, start_attributes
+from llm_observe.tracing.call import Call, class_name, start_attributes
 
 _UNSET = Status(StatusCode.UNSET)
 
@@ -133,7 +133,7 @@ class CallSpan(ReadableSpan, Span):
         if self._end_time is not None:
             return
         found: dict[str, Any] = {
-            "exception.type": _full_name(type(exception)),
+            "exception.type": class_name(type(exception)),
             "exception.message": str(exception),
             "exception.stacktrace": "".join(traceback.format_exception(exception)),
             "exception.escaped": str(escaped),
@@ -262,8 +262,3 @@ class CallSpan(ReadableSpan, Span):
 
 class HeldCallSpan(CallSpan):
     """One of a trace that the head dropped, recorded because it may yet be kept."""
-
-
-def _full_name(kind: type[BaseException]) -> str:
-    module = kind.__module__
-    return kind.__qualname__ if module in ("", "builtins") else f"{module}.{kind.__qualname__}"

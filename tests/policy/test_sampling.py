@@ -9,7 +9,6 @@ from llm_observe.policy.sampling import (
     RANGE,
     Head,
     SamplingPolicy,
-    keeps,
     randomness,
     session_randomness,
     threshold,
@@ -21,6 +20,10 @@ from tests.policy.seeded import seeded_ids
 
 ids = st.integers(min_value=1, max_value=(1 << 128) - 1)
 ratios = st.floats(min_value=0, max_value=1)
+
+
+def keeps(trace_id: int, ratio: float) -> bool:
+    return SamplingPolicy(Sampling(ratio=ratio)).head(trace_id, Subject()).keep
 
 
 @given(ids, ratios, ratios)
@@ -78,7 +81,7 @@ def test_what_is_kept_tells_its_threshold_and_what_is_dropped_none(
     trace_id: int, ratio: float
 ) -> None:
     head = SamplingPolicy(Sampling(ratio=ratio)).head(trace_id, Subject())
-    assert head.keep is keeps(trace_id, ratio)
+    assert head.keep is (randomness(trace_id) >= threshold(ratio))
     assert head.trace_state == (f"th:{written_threshold(threshold(ratio))}" if head.keep else "")
 
 
