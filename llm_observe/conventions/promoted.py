@@ -1,4 +1,4 @@
-"""What a span store makes columns of, whoever wrote the span."""
+"""What a span tells under one name, whoever wrote it: to span stores, capture and keep rules."""
 
 from __future__ import annotations
 
@@ -47,4 +47,4 @@ PROMOTED: dict[str, tuple[str, ...]] = {
     "config_hash": (CONFIG_HASH,),
     "capture_level": (CAPTURE_LEVEL,),
 }
-"""Column of a span store: the keys that may hold it, best first."""
+"""Column of a span store, or what a rule looks at: the keys that may hold it, best first."""

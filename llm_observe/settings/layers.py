@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -76,7 +76,7 @@ def resolve(layers: Mapping[Layer, LayerValue], limits: Limits | None = None) ->
             merged = merge(merged, value.fragment)
             sources |= dict.fromkeys(flatten(value.fragment), Source(layer, value.since))
     capped = tuple(beyond_limits(merged, limits))
-    settings = build(_capped(merged, limits))
+    settings = build(_capped(merged, limits, capped))
     document = as_document(settings)
     base = layers.get(Layer.DEFAULT)
     unset = Source(Layer.DEFAULT, base.since if base else 0.0)
@@ -153,12 +153,12 @@ def _grants_beyond(fragment: Fragment, limits: Limits) -> Iterator[Problem]:
             yield Problem(join_path((*path, "level")), str(CaptureLevel.FULL), highest)
 
 
-def _capped(fragment: Fragment, limits: Limits) -> Fragment:
+def _capped(fragment: Fragment, limits: Limits, beyond: Iterable[Problem]) -> Fragment:
     capped = dict(fragment)
     if fragment.get("capture", {}).get("level") is None:
         default = min(CaptureLevel.METADATA, limits.capture_level, key=lambda item: item.rank)
         capped = merge(capped, {"capture": {"level": str(default)}})
-    for problem in beyond_limits(fragment, limits):
+    for problem in beyond:
         names = split_path(problem.path)
         if names[0] == "destinations":
             capped = merge(capped, {"destinations": {names[1]: {"enabled": False}}})

@@ -83,10 +83,9 @@ def score(
             ``session`` needs one.
 
     Returns:
-        Whether a score was recorded. False without a word where the target was not sampled (and is not
-            held for a keep rule), or
-        instrumentation is suppressed; False with one line in the log, the first time, where the
-        score or its target is none. It never raises.
+        Whether a score was recorded. False without a word where the target was not sampled (and is
+        not held for a keep rule), or instrumentation is suppressed; False with one line in the log,
+        the first time, where the score or its target is none. It never raises.
     """
     with gate:
         here = get_current()

@@ -204,7 +204,7 @@ class ForeignRecorder:
         )
 
     def _build(self) -> None:
-        self._intake = Intake(self._ender, self._make_meter, self._bounds)  # type: ignore[arg-type]  # stands in for destinations
+        self._intake = Intake(self._ender, self._make_meter, self._bounds)
 
     def _make_meter(self) -> ForeignMeter:
         return ForeignMeter(self._meters, lambda: self.settings.conventions.genai)

@@ -6,7 +6,7 @@ is exported, when and where is up to the provider. Used on one thread, never the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import Histogram, MeterProvider, get_meter
@@ -14,12 +14,8 @@ from opentelemetry.trace import Span, set_span_in_context
 
 from llm_observe.conventions import METRICS, NEWEST, GenAI, Metric, metric_keys_for
 from llm_observe.tracing.call import Call
-from llm_observe.tracing.metrics import TOKEN_TYPE, VALUES
+from llm_observe.tracing.metrics import TOKEN_TYPE, VALUES, cut
 from llm_observe.version import __version__
-
-_LONGEST_VALUE = 256
-
-Value = str | int
 
 
 class ForeignMeter:
@@ -35,7 +31,10 @@ class ForeignMeter:
     def record(self, call: Call, span: Span | None) -> None:
         """Count one ended call. A sampled ``span`` becomes the points' exemplar."""
         genai = self._genai()
-        attributes = dict(_attributes(call, genai))
+        keys = metric_keys_for(genai)
+        attributes = {
+            key: found for field, key in keys if key and (found := cut(getattr(call, field)))
+        }
         context = set_span_in_context(span, Context()) if span is not None else Context()
         for row in METRICS:
             for token_type, values in VALUES[row.field](call):
@@ -57,10 +56,3 @@ class ForeignMeter:
                 explicit_bucket_boundaries_advisory=row.boundaries,
             )
         return self._made[name]
-
-
-def _attributes(call: Call, genai: GenAI) -> Iterator[tuple[str, Value]]:
-    for field, key in metric_keys_for(genai):
-        value = getattr(call, field)
-        if key and value:
-            yield key, value[:_LONGEST_VALUE] if isinstance(value, str) else value

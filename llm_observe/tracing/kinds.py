@@ -12,7 +12,7 @@ import logging
 import numbers
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, Literal, get_args
 
 from openinference.semconv.trace import (
     DocumentAttributes,
@@ -27,10 +27,12 @@ logger = logging.getLogger(__name__)
 
 Attributes = dict[str, Any]
 
-KINDS = frozenset({
+StepKind = Literal[
     "chain", "tool", "agent", "retriever", "reranker", "embedding", "guardrail", "evaluator",
     "prompt", "llm",
-})  # fmt: skip
+]  # fmt: skip
+"""What OpenInference calls a step."""
+KINDS: frozenset[str] = frozenset(get_args(StepKind))
 _OPERATIONS = {"tool": "execute_tool", "agent": "invoke_agent", "retriever": "retrieval"}
 _PREFIXES = {
     ("reranker", "output"): RerankerAttributes.RERANKER_OUTPUT_DOCUMENTS,

@@ -26,7 +26,14 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Span
 
-from llm_observe.conventions import METRICS, NEWEST, GenAI, metric_keys_for, schema_url
+from llm_observe.conventions import (
+    METRIC_FIELDS,
+    METRICS,
+    NEWEST,
+    GenAI,
+    metric_keys_for,
+    schema_url,
+)
 from llm_observe.conventions import Metric as Row
 from llm_observe.tracing.call import Call
 from llm_observe.tracing.export import otlp
@@ -58,7 +65,6 @@ class CallMetrics:
         self, resource: Callable[[], Resource], genai: Callable[[], GenAI] = lambda: NEWEST
     ) -> None:
         self._resource, self._genai = resource, genai
-        self._fields = tuple(field for field, _ in metric_keys_for(NEWEST))
         self._since_ns = time.time_ns()
         self._series: set[Series] = set()
         self._found: dict[tuple[str, Series, str], Histogram] = {}
@@ -83,7 +89,7 @@ class CallMetrics:
 
     def _series_of(self, call: Call) -> Series:
         """The call's series; beyond the bound the one of all others (metrics SDK, "Overflow attribute")."""
-        series = tuple(_cut(getattr(call, field)) for field in self._fields)
+        series = tuple(cut(getattr(call, field)) for field in METRIC_FIELDS)
         if series in self._series:
             return series
         if len(self._series) >= MOST_SERIES:
@@ -132,7 +138,8 @@ def _attributes(series: Series, token_type: str, genai: GenAI) -> dict[str, Valu
     return found if series else found | {_OVERFLOW: True}
 
 
-def _cut(value: Value | None) -> Value | None:
+def cut(value: Value | None) -> Value | None:
+    """A value as long as one of a metric may be."""
     return value[:_LONGEST_VALUE] if isinstance(value, str) else value
 
 

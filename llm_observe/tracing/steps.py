@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 from openinference.semconv.trace import SpanAttributes as OI
 from opentelemetry import trace as otel
@@ -20,23 +20,11 @@ from llm_observe.tracing.arguments import Arguments, function_name
 from llm_observe.tracing.blocks import Block, Stay
 from llm_observe.tracing.decorating import Function, decorated
 from llm_observe.tracing.gate import gate
+from llm_observe.tracing.kinds import StepKind
 from llm_observe.tracing.recorder import suppressed
 from llm_observe.tracing.recording import Recording
 from llm_observe.tracing.stepping import Handle, begin
 from llm_observe.tracing.yielded import Yielded
-
-StepKind = Literal[
-    "chain",
-    "tool",
-    "agent",
-    "retriever",
-    "reranker",
-    "embedding",
-    "guardrail",
-    "evaluator",
-    "prompt",
-    "llm",
-]
 
 _INHERITED = (OI.SESSION_ID, OI.USER_ID, OI.METADATA, OI.TAG_TAGS)
 _TEMPLATE = (

@@ -27,7 +27,6 @@ from llm_observe.tracing import inflight
 from llm_observe.tracing.call import Call
 from llm_observe.tracing.export.bounds import Bounds
 from llm_observe.tracing.export.completions import Completions, Ticket
-from llm_observe.tracing.export.delivery import Delivery
 from llm_observe.tracing.export.entry import Entry
 from llm_observe.tracing.export.quiet import quiet
 from llm_observe.tracing.export.tail import Tail
@@ -50,6 +49,22 @@ class Meter(Protocol):
         """An encoded export of what was counted since the last time; empty if nothing was."""
 
 
+class Sink(Protocol):
+    """Where it all goes: the destinations, or what ends spans on a provider that is not ours."""
+
+    def start(self) -> None:
+        """Be ready for the first span."""
+
+    def offer(self, entry: Entry) -> None:
+        """Take a span."""
+
+    def offer_metrics(self, payload: bytes) -> None:
+        """Take an encoded metric export."""
+
+    def watch(self, now: float) -> None:
+        """End requests that are past their deadline; every second or so."""
+
+
 class Marker:
     """Travels through the queue: when it is done, all that was put before it is handed on."""
 
@@ -63,13 +78,13 @@ class Intake:
 
     def __init__(
         self,
-        delivery: Delivery,
+        sink: Sink,
         make_meter: Callable[[], Meter],
         bounds: Bounds,
         tail: Tail | None = None,
     ) -> None:
-        self._delivery, self._make_meter, self._bounds = delivery, make_meter, bounds
-        self._tail = tail or Tail(HeldTraces(), KeepRules, delivery.offer)
+        self._sink, self._make_meter, self._bounds = sink, make_meter, bounds
+        self._tail = tail or Tail(HeldTraces(), KeepRules, sink.offer)
         self._judging = False
         self._queue: SimpleQueue[Any] = SimpleQueue()
         self._completions = Completions(self._queue.put, bounds)
@@ -144,7 +159,7 @@ class Intake:
 
     def _run(self) -> None:
         with quiet():
-            self._delivery.start()
+            self._sink.start()
             self._step(self._prepare)
             while not self._stopped:
                 self._step(self._once)
@@ -171,7 +186,7 @@ class Intake:
             self._export_metrics()
         if now >= self._watch_due:
             self._watch_due = now + _TICK_S
-            self._delivery.watch(now)
+            self._sink.watch(now)
             self._step(partial(self._tail.sweep, now))
             inflight.sweep()
 
@@ -220,7 +235,7 @@ class Intake:
 
     def _offer(self, entry: Entry) -> None:
         if entry.held is None:
-            self._delivery.offer(entry)
+            self._sink.offer(entry)
         else:
             self._tail.offer(entry, time.monotonic())
 
@@ -239,4 +254,4 @@ class Intake:
     def _export_metrics(self) -> None:
         payload = self._meter.collect() if self._meter is not None else b""
         if payload:
-            self._delivery.offer_metrics(payload)
+            self._sink.offer_metrics(payload)
