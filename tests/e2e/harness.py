@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,16 +14,11 @@ from typing import Any, TypeVar
 
 import httpx
 
+from tests.opamp.io.serving import free_port
+
 T = TypeVar("T")
 APP = Path(__file__).with_name("app.py")
 DEADLINE_S = 60.0
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def eventually(look: Callable[[], T], what: str, deadline_s: float = DEADLINE_S) -> T:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from llm_observe.testing import OTLPSink, serve_in_thread
-from tests.e2e.harness import App, ControlPlane, eventually, free_port
+from tests.e2e.harness import App, ControlPlane, eventually
+from tests.opamp.io.serving import free_port
 
 pytestmark = pytest.mark.e2e
 StartApp = Callable[..., App]

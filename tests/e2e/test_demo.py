@@ -20,7 +20,8 @@ from chatbot_app.weights import SMOLLM2, fetch
 from llm_observe.testing import OTLPSink, serve_in_thread
 from llm_observe.testing.dialogue import messages_of
 from tests.control.ui.test_browser import CHROMIUM, SWITCHES
-from tests.e2e.harness import eventually, free_port
+from tests.e2e.harness import eventually
+from tests.opamp.io.serving import free_port
 
 pytestmark = pytest.mark.e2e
 PATIENCE_MS = 120_000

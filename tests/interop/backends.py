@@ -12,7 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.harness import DEADLINE_S, eventually, free_port
+from tests.e2e.harness import DEADLINE_S, eventually
+from tests.opamp.io.serving import free_port
 
 RECIPES = Path(__file__).with_name("peers")
 

@@ -15,10 +15,10 @@ import pytest
 from llm_observe.opamp.events import AgentDisconnected, StatusReported
 from llm_observe.opamp.io.asgi import AgentLink
 from llm_observe.opamp.values import ConfigFile, ConfigState
-from tests.e2e.harness import DEADLINE_S, eventually, free_port
+from tests.e2e.harness import DEADLINE_S, eventually
 from tests.interop.backends import answers, needs_peers, peer, running
 from tests.opamp.io.peers import Recorder, make_server
-from tests.opamp.io.serving import serving
+from tests.opamp.io.serving import free_port, serving
 
 pytestmark = [pytest.mark.interop, needs_peers]
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from llm_observe.opamp import ConfigState, ConnectionOffer, ConnectionSettings
+from tests.e2e.harness import eventually
 from tests.opamp.io.serving import free_port
 from tests.opamp.io.test_client import Place, place
-from tests.processes.world import Program, World, eventually
+from tests.processes.world import Program, World
 
 CANARY = "c4nary-credential"
 ON = {"LLM_OBSERVE_OPAMP_CONNECTION_OFFERS": "on"}

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import ControlPlane
+from tests.e2e.harness import ControlPlane, eventually
 from tests.opamp.io.serving import free_port
 from tests.processes.test_servers import WSGI, listens
-from tests.processes.world import World, eventually
+from tests.processes.world import World
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import signal
 from collections import Counter
 from pathlib import Path
 
-from tests.processes.world import World, a_world, eventually
+from tests.e2e.harness import eventually
+from tests.processes.world import World, a_world
 
 
 def test_children_and_grandchildren_send_their_own_calls_once(world: World) -> None:

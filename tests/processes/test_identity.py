@@ -9,7 +9,8 @@ import pytest
 from llm_observe.agent.lastgood import LastGood
 from llm_observe.uids import new_uid, uid_text
 from llm_observe.version import __version__
-from tests.processes.world import World, eventually
+from tests.e2e.harness import eventually
+from tests.processes.world import World
 
 
 def _keep_uid(folder: Path, uid: bytes) -> None:

@@ -9,7 +9,8 @@ import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
-from tests.processes.world import World, eventually
+from tests.e2e.harness import eventually
+from tests.processes.world import World
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

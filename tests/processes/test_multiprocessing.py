@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.processes.world import Seen, World, eventually
+from tests.e2e.harness import eventually
+from tests.processes.world import Seen, World
 
 _ENDS = {
     "returns": (5, [0, 0]),

@@ -17,10 +17,11 @@ from llm_observe.opamp import (
 )
 from llm_observe.opamp.io.asgi import AgentLink
 from llm_observe.testing import OTLPSink, serve_in_thread
+from tests.e2e.harness import eventually
 from tests.opamp.io.serving import free_port
 from tests.opamp.io.test_client import Place, place
 from tests.processes.test_connection_offers import CANARY, started, told, without_a_trace
-from tests.processes.world import World, eventually
+from tests.processes.world import World
 
 TOKEN = {"X-Token": CANARY}
 

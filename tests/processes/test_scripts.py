@@ -7,7 +7,8 @@ import signal
 import pytest
 
 from llm_observe.testing import Answer, Fault
-from tests.processes.world import DEADLINE_S, World, eventually
+from tests.e2e.harness import DEADLINE_S, eventually
+from tests.processes.world import World
 
 
 def _wide(*values: object) -> object:

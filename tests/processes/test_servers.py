@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
+from tests.e2e.harness import eventually
 from tests.opamp.io.serving import free_port
-from tests.processes.world import PROGRAMS, UNOBSERVED, Program, World, eventually
+from tests.processes.world import PROGRAMS, UNOBSERVED, Program, World
 
 WSGI, ASGI = "tests.processes.programs.web_wsgi:app", "tests.processes.programs.web_asgi:app"
 

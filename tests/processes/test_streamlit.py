@@ -8,9 +8,10 @@ import pytest
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from websockets.sync.client import connect
 
+from tests.e2e.harness import eventually
 from tests.opamp.io.serving import free_port
 from tests.processes.test_servers import listens
-from tests.processes.world import PROGRAMS, World, eventually
+from tests.processes.world import PROGRAMS, World
 
 
 @pytest.mark.parametrize(

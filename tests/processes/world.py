@@ -13,14 +13,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -28,12 +27,11 @@ from llm_observe.opamp import ConfigFile, ConfigState, ServerCapabilities, event
 from llm_observe.opamp.io.asgi import AgentLink, OpAMPServer
 from llm_observe.settings.documents import document_hash
 from llm_observe.testing import FakeReplicate, OTLPSink, ScriptedEngine, serve_in_thread
+from tests.e2e.harness import DEADLINE_S
 from tests.opamp.io.serving import serving
 
-T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(__file__).with_name("programs")
-DEADLINE_S = 60.0
 UNOBSERVED = "unobserved"
 """A word of questions that must not become spans."""
 
@@ -274,17 +272,6 @@ def _seen(message: ExportTraceServiceRequest) -> Iterator[Seen]:
                 span_id=span.span_id,
                 config_hash=attributes.get("llm_observe.config.hash", ""),
             )
-
-
-def eventually(look: Callable[[], T], what: str, deadline_s: float = DEADLINE_S) -> T:
-    """The first true value; fails with ``what`` and the last value seen."""
-    until = time.monotonic() + deadline_s
-    found = look()
-    while not found and time.monotonic() < until:
-        time.sleep(0.05)
-        found = look()
-    assert found, f"not within {deadline_s:g} s: {what}; last seen: {found!r}"
-    return found
 
 
 @contextmanager
