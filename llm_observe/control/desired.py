@@ -25,7 +25,7 @@ from llm_observe.settings.documents import (
     with_value,
     without,
 )
-from llm_observe.settings.model import CaptureLevel
+from llm_observe.settings.model import PARTS, CaptureLevel
 
 FIRST_KEYS = (
     "sampling.ratio",
@@ -176,34 +176,79 @@ def _like(path: str, pattern: str) -> bool:
     )
 
 
-def capture_rank(document: Fragment | None) -> int | None:
-    """The rank of the capture level that a valid document sets; None where it sets none."""
-    level = ((document or {}).get("capture") or {}).get("level")
-    return None if level is None else CaptureLevel(level).rank
-
-
 def loosens(before: Fragment, after: Fragment, in_force: Fragment | None) -> bool:
     """Whether an agent may record more content after than before.
 
-    What is in force decides where the agent reported it. A level that is no longer set by us
-    may fall back to anything the agent's own layers say, so taking back a level below ``full``
-    counts as loosening. So does a grant that begins, or is made wider.
+    By the level, that of a part, a rule, or a grant that begins or is made wider. What is in force
+    decides where the agent reported it. A level that is no longer set by us may fall back to
+    anything the agent's own layers say, so taking back a level below ``full`` counts as loosening.
     """
-    if grants.loosened(before, after):
-        return True
-    old, new = capture_rank(before), capture_rank(after)
+    return before.get("capture") != after.get("capture") and (
+        grants.loosened(before, after)
+        or any(_raised(name, before, after, in_force) for name in ("level", *PARTS))
+        or _rules_loosen(before, after, in_force)
+    )
+
+
+def _raised(name: str, before: Fragment, after: Fragment, in_force: Fragment | None) -> bool:
+    old, new = _rank(before, name), _rank(after, name)
     if old == new:
         return False
     if new is None:
-        return old is not None and old < CaptureLevel.FULL.rank
-    reported = reported_rank(in_force)
-    now = reported if reported is not None else old
-    return new > (CaptureLevel.METADATA.rank if now is None else now)
+        level = None if name == "level" else _rank(after)
+        left = _first(level, CaptureLevel.FULL.rank)
+        return old is not None and old < max((left, *map(_level, _rules(after).values())))
+    now = (_rank(in_force, name), _rank(in_force), old, _rank(before), CaptureLevel.METADATA.rank)
+    return new > _first(*now)
 
 
-def reported_rank(in_force: Fragment | None) -> int | None:
-    """The rank of the level that an agent says is in force; None where it is no level of ours."""
+def _rules_loosen(before: Fragment, after: Fragment, in_force: Fragment | None) -> bool:
+    """Whether a rule of one side alone lets more through than what else may hold for its calls."""
+    old, new = _rules(before), _rules(after)
+    gone = [_level(rule) for name, rule in old.items() if not _same_calls(rule, new.get(name))]
+    added = [
+        _level(rule)
+        for name, rule in new.items()
+        if not _same_calls(rule, old.get(name)) or _level(rule) > _level(old[name])
+    ]
+    base = _first(_rank(in_force), _rank(before), CaptureLevel.METADATA.rank)
+    least = min((base, *map(_level, old.values())))
+    left = _known(_rank(in_force), _rank(after)) or [CaptureLevel.FULL.rank]
+    parts = _known(*(_rank(after, name) for name in PARTS))
+    most = max((*left, *parts, *map(_level, new.values())))
+    return any(rank > least for rank in added) or any(rank < most for rank in gone)
+
+
+def _capture(document: Fragment | None, name: str) -> Any:
+    capture = (document or {}).get("capture")
+    return capture.get(name) if isinstance(capture, Mapping) else None
+
+
+def _rules(document: Fragment) -> Mapping[str, Mapping[str, Any]]:
+    return _capture(document, "rules") or {}
+
+
+def _rank(document: Fragment | None, name: str = "level") -> int | None:
+    """The rank of a level in a document or report; None where there is none of ours."""
+    level = _capture(document, name)
     try:
-        return capture_rank(in_force)
-    except (ValueError, AttributeError):
+        return None if level is None else CaptureLevel(level).rank
+    except ValueError:
         return None
+
+
+def _same_calls(rule: Mapping[str, Any], other: Mapping[str, Any] | None) -> bool:
+    """Whether two rules of a name mean the same calls, in the same place among the rules."""
+    return other is not None and all(rule.get(key) == other.get(key) for key in ("match", "order"))
+
+
+def _level(rule: Mapping[str, Any]) -> int:
+    return CaptureLevel(rule.get("level", CaptureLevel.METADATA)).rank
+
+
+def _first(*ranks: int | None) -> int:
+    return _known(*ranks)[0]
+
+
+def _known(*ranks: int | None) -> list[int]:
+    return [rank for rank in ranks if rank is not None]

@@ -8,8 +8,13 @@ from hypothesis import strategies as st
 
 from llm_observe.control import desired
 from llm_observe.control.model import Edit, Scope, Version
+from llm_observe.conventions import Kind
 from llm_observe.errors import SettingsError
+from llm_observe.policy.capture import CapturePolicy
+from llm_observe.policy.matching import Subject
 from llm_observe.settings.documents import flatten, split_path
+from llm_observe.settings.layers import as_document, build
+from llm_observe.settings.model import CaptureLevel
 
 NAMES = st.text(st.characters(codec="ascii", exclude_characters="\n"), min_size=1, max_size=4)
 DOCUMENTS = st.recursive(
@@ -125,6 +130,71 @@ def test_what_may_record_more_is_called_loosening(
     before: dict[str, Any], after: dict[str, Any], in_force: dict[str, Any] | None, loose: bool
 ) -> None:
     assert desired.loosens(before, after, in_force) is loose
+
+
+def rule(level: str, **more: Any) -> dict[str, Any]:
+    return {"rules": {"vip": {"level": level, **more}}}
+
+
+ANN = {"match": {"user": "ann"}}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "in_force", "loose"),
+    [
+        ({}, {"output": "full"}, {"level": "metadata"}, True),
+        ({}, {"output": "full"}, {"level": "full"}, False),
+        ({}, {"output": "off"}, {"level": "metadata"}, False),
+        ({"output": "off"}, {"output": "metadata"}, {"level": "full", "output": "off"}, True),
+        ({"output": "off"}, {}, {"level": "full", "output": "off"}, True),
+        ({"level": "off", "output": "metadata"}, {"level": "off"}, None, False),
+        ({}, rule("full"), {"level": "metadata"}, True),
+        ({}, rule("full"), None, True),
+        ({}, rule("metadata"), None, False),
+        ({}, rule("off"), {"level": "metadata"}, False),
+        (rule("off"), {}, {"level": "metadata"}, True),
+        (rule("off"), {}, {"level": "off"}, False),
+        (rule("full"), {}, {"level": "metadata"}, False),
+        (rule("full"), rule("redacted"), {"level": "metadata"}, False),
+        (rule("metadata"), rule("off"), {"level": "full"}, False),
+        (rule("off"), rule("metadata"), {"level": "full"}, True),
+        (rule("off"), rule("off", **ANN), {"level": "full"}, True),
+        (rule("off"), rule("off", order=200), {"level": "full"}, True),
+        (rule("full", **ANN), rule("full"), {"level": "metadata"}, True),
+    ],
+)
+def test_a_part_or_a_rule_that_may_record_more_is_called_loosening(
+    before: dict[str, Any], after: dict[str, Any], in_force: dict[str, Any] | None, loose: bool
+) -> None:
+    now = None if in_force is None else {"capture": in_force}
+    assert desired.loosens({"capture": before}, {"capture": after}, now) is loose
+
+
+LEVELS = st.sampled_from([str(level) for level in CaptureLevel])
+RULES = st.fixed_dictionaries(
+    {"level": LEVELS},
+    optional={"match": st.just({"user": "ann"}), "order": st.sampled_from([1, 200])},
+)
+CAPTURES = st.fixed_dictionaries(
+    {},
+    optional={
+        "level": LEVELS, "output": LEVELS, "system": LEVELS,
+        "rules": st.dictionaries(st.sampled_from("abc"), RULES, max_size=3),
+    },
+)  # fmt: skip
+
+
+@given(CAPTURES, CAPTURES, st.booleans())
+def test_nothing_that_records_more_of_any_call_goes_without_being_called_loosening(
+    before: dict[str, Any], after: dict[str, Any], told: bool
+) -> None:
+    one, other = {"capture": before}, {"capture": after}
+    policies = [CapturePolicy(build(document).capture) for document in (one, other)]
+    subjects = (Subject(), Subject(user="ann"))
+    found = [[policy.levels(who) for policy in policies] for who in subjects]
+    more = any(b.of(kind).rank > a.of(kind).rank for a, b in found for kind in Kind)
+    in_force = as_document(build(one)) if told else None
+    assert desired.loosens(one, other, in_force) or not more
 
 
 DOCUMENT = {
