@@ -4,8 +4,9 @@ The app's provider makes, samples and exports the spans of calls, so that its tr
 Each call is also handed to a pipeline of our own, which sends it to the destinations of our
 settings, under the same ids: the control plane sees what the app's own backend sees.
 
-What can be enforced here: capture level and conventions, on both ways out. What cannot: which
-traces the provider keeps, and where it sends them. A change of that is a problem, never in force.
+What can be enforced here: capture, redaction and conventions, on both ways out. What cannot: which
+traces the provider keeps, where it sends them, and when; so no grant runs. A change of that is a
+problem, never in force.
 """
 
 from __future__ import annotations

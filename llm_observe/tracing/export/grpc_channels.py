@@ -19,12 +19,12 @@ from urllib.parse import urlsplit
 import grpc
 
 from llm_observe.tracing.export import marked
+from llm_observe.tracing.export.target import LOOPBACK
 from llm_observe.tracing.export.tls import bundle, certificates
 
 MAX_ANSWER_BYTES = 64 * 1024
 """Largest answer that is taken; an OTLP answer has a few dozen bytes."""
 
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.primary_user_agent", "llm-observe"),
     ("grpc.use_local_subchannel_pool", 1),
@@ -99,7 +99,7 @@ def _new(url: str, environ: Mapping[str, str], mark: int) -> grpc.Channel:
     parts = urlsplit(url)
     # With its scheme written out: a host may have the name of one (`unix`).
     target = f"dns:///{parts.netloc}"
-    here = parts.hostname in _LOOPBACK
+    here = parts.hostname in LOOPBACK
     options = (
         *_OPTIONS,
         ("grpc.enable_http_proxy", 0 if here else 1),

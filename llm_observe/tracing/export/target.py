@@ -13,6 +13,9 @@ Signal = Literal["traces", "metrics"]
 GRPC_PORT = 4317
 """The port of OTLP over gRPC, where the endpoint names none."""
 
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+"""Hosts that are reached without a proxy, whatever the environment names."""
+
 _PATHS: dict[Signal, str] = {"traces": "/v1/traces", "metrics": "/v1/metrics"}
 
 

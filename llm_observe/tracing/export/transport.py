@@ -32,7 +32,7 @@ from urllib3.exceptions import (
 
 from llm_observe.settings.model import Destination
 from llm_observe.tracing.export.exchange import Exchange, SocketWire
-from llm_observe.tracing.export.target import Signal, target_of
+from llm_observe.tracing.export.target import LOOPBACK, Signal, target_of
 from llm_observe.tracing.export.tls import certificates, system_has_store
 from llm_observe.tracing.export.verdict import Answer
 
@@ -43,7 +43,6 @@ _CONTENT = {"content-type": "application/x-protobuf", "user-agent": "llm-observe
 _EFFORT = 3
 """Of gzip: spans repeat themselves, so the last fast level halves the CPU of the next one for a
 fifth more of a body that is a fortieth of what it was."""
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _ACTIVE = threading.local()
 
 
@@ -177,7 +176,7 @@ def _proxy_for(url: str) -> str:
     """The proxy that the environment names for this URL; none for loopback, whatever it names."""
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if host in _LOOPBACK or proxy_bypass(host):
+    if host in LOOPBACK or proxy_bypass(host):
         return ""
     proxies = getproxies()
     return proxies.get(parts.scheme) or proxies.get("all") or ""
