@@ -85,24 +85,28 @@ class Handle:
         return runtime.standing if runtime else self._first
 
     def _start_runtime(self, after_s: float = _EXPORTERS_FIRST_S) -> None:
-        url = self._options.opamp_url
-        if url is not None:  # below `threading`, whose start() waits until the thread has its turn
-            _thread.start_new_thread(self._load_runtime, (url, after_s))
+        if self._options.opamp_url is not None:
+            # Below `threading`, whose start() waits until the thread has its turn.
+            _thread.start_new_thread(self._load_runtime, (after_s,))
 
-    def _load_runtime(self, url: str, after_s: float) -> None:
+    def _load_runtime(self, after_s: float) -> None:
         """On a thread of its own: loading pydantic, protobuf and websockets takes a while."""
         try:
             time.sleep(after_s)
             if not self._closed:
-                self._link_up(url)
+                self._link_up()
         except Exception:  # an app must run on when its remote control cannot start
             logger.exception("llm-observe: remote control could not start; tracing goes on")
 
-    def _link_up(self, url: str) -> None:
-        module, options = late.load(_RUNTIME), self._options
-        start = module.Start(options=options, standing=self._first, pipeline=self._pipeline)
-        make_link = module.dialling(url, options, self._first.lastgood)
-        runtime: Runtime = module.Runtime(start, make_link)
+    def _link_up(self) -> None:
+        module = late.load(_RUNTIME)
+        with self._switching:
+            options, first = self._options, self._first
+        url = options.opamp_url
+        if url is None:
+            return
+        start = module.Start(options=options, standing=first, pipeline=self._pipeline)
+        runtime: Runtime = module.Runtime(start, module.dialling(url, options, first.lastgood))
         with self._switching:  # a program that took over meanwhile has started another one
             if not self._closed and options is self._options and self._runtime is None:
                 runtime.start()

@@ -150,3 +150,18 @@ handle = llm_observe.observe(server="http://127.0.0.1:9")
 print(handle.status().link.server, handle.status().link.connected)
 """)  # fmt: skip
     assert lines == ["http://127.0.0.1:9 False"]
+
+
+def test_the_program_that_takes_over_before_a_line_is_made_has_its_own_line(tmp_path: Path) -> None:
+    """What a command line said of the server is not dialled any more, least of all with its token."""
+    assert run(tmp_path, """
+import time
+from llm_observe.agent import doors
+doors.preset(server="http://127.0.0.1:8")
+module.begin()
+handle = llm_observe.observe(server="http://127.0.0.1:9", token="own")
+until = time.monotonic() + 30
+while handle._runtime is None and time.monotonic() < until:
+    time.sleep(0.01)
+print(handle._runtime._link.url)
+""") == ["ws://127.0.0.1:9/v1/opamp"]  # fmt: skip
