@@ -27,7 +27,7 @@ def privacy_of(settings: Settings) -> Privacy:
 def filter_under(privacy: Privacy, subject: Callable[[], Subject]) -> Filter:
     """What may leave of a span; nothing but the bare span, if that cannot be told."""
     try:
-        return Filter(privacy.levels(subject), privacy.redactor(), privacy.most)
+        return Filter(privacy.levels(subject), privacy.redactor, privacy.most)
     except Exception as error:  # noqa: BLE001  # content fails closed, the span goes on
         gate.report(error)
         return Filter(CaptureLevel.OFF)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from llm_observe.conventions import SKELETON_NAMES, SKELETONS, Kind, is_llm, kind_of
@@ -31,12 +31,15 @@ class Filter:
 
     Args:
         by: The capture level, or levels where parts of a call have their own.
-        redactor: What masks; the usual detectors if not given.
+        redactor: Gives what masks, once something must be; the usual detectors if not given.
         most: Characters of one value; 0 for no bound.
     """
 
     def __init__(
-        self, by: CaptureLevel | Levels, redactor: Redactor | None = None, most: int = 0
+        self,
+        by: CaptureLevel | Levels,
+        redactor: Callable[[], Redactor] = default,
+        most: int = 0,
     ) -> None:
         self.levels = by if isinstance(by, Levels) else Levels(by)
         self.level = self.levels.level
@@ -73,7 +76,7 @@ class Filter:
 
     def _redacted(self, value: Any) -> Any:
         try:
-            return (self._redactor or default()).value(value, self.finds)
+            return self._redactor().value(value, self.finds)
         except Exception as error:  # noqa: BLE001  # content fails closed, the span goes on
             self.dropped = True
             gate.report(error)

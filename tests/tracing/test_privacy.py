@@ -87,6 +87,15 @@ def test_a_filter_is_made_of_the_settings_in_force_once() -> None:
     assert filter_under(privacy_of(settings), lambda: Subject(model="n"))(Kind.INPUT, "x") is None
 
 
+@pytest.mark.parametrize("level", [OFF, FULL])
+def test_what_masks_is_not_made_where_nothing_is_masked(level: CaptureLevel) -> None:
+    """On a provider that is not ours a filter is made, and used, on the app's thread."""
+    made = privacy(capture=Capture(level=level))
+    keep = filter_under(made, Subject)
+    assert keep(Kind.INPUT, MAIL) == (MAIL if level is FULL else None)
+    assert "_redactor" not in vars(made)
+
+
 # ------------------------------------------------------------------------------------- grants
 
 

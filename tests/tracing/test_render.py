@@ -4,10 +4,9 @@ from typing import Any
 import pytest
 
 from llm_observe.settings.model import CaptureLevel
-from llm_observe.tracing import scrubbing
 from llm_observe.tracing.call import Call, Message, start_attributes
 from llm_observe.tracing.gate import gate
-from llm_observe.tracing.render import render
+from llm_observe.tracing.render import Filter, render
 
 OFF, METADATA, REDACTED, FULL = CaptureLevel
 MAIL = "joe@example.com"
@@ -207,15 +206,12 @@ def test_an_empty_answer_has_its_role_and_no_words() -> None:
     assert "output.value" not in attributes
 
 
-def test_a_fault_in_redaction_drops_the_content_and_keeps_the_span(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_fault_in_redaction_drops_the_content_and_keeps_the_span() -> None:
     def broken() -> Any:
         raise RecursionError(CANARY)
 
-    monkeypatch.setattr(scrubbing, "default", broken)
     before = gate.count
-    rendered = render(call(error_type="X", error_message=CANARY), REDACTED)
+    rendered = render(call(error_type="X", error_message=CANARY), Filter(REDACTED, broken))
     assert CANARY not in str(rendered)
     assert rendered.attributes["llm_observe.content.dropped"] is True
     assert rendered.attributes["llm.token_count.total"] == 7
