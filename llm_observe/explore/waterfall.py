@@ -57,11 +57,12 @@ def render(spans: Sequence[Json]) -> str:
     """The whole picture."""
     if not spans:
         return f'<div style="{_STYLE}">no spans</div>'
-    shown = rows(spans)[:MAX_ROWS]
+    every = rows(spans)
+    shown = every[:MAX_ROWS]
     total = max(span["offset_ms"] + span["duration_ms"] for _, span in shown) or 1.0
     height = ROW * len(shown) + 24
     bars = "".join(_row(number, depth, span, total) for number, (depth, span) in enumerate(shown))
-    left_out = max(0, len(rows(spans)) - len(shown))
+    left_out = len(every) - len(shown)
     more = f"<p>{left_out:,} more spans are not drawn.</p>" if left_out else ""
     return (
         f'<div style="{_STYLE}">{_heading(spans, total)}'

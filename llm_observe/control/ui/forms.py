@@ -73,17 +73,17 @@ class Wrong:
 
 def sampling(form: FormData, base: SettingsView) -> Edit:
     """The sampling card."""
-    return _edit(form, base, {"sampling.ratio": _number(_text(form, "ratio"))})
+    return _edit(form, base, {"sampling.ratio": _number(text_of(form, "ratio"))})
 
 
 def capture(form: FormData, base: SettingsView) -> Edit:
     """The capture card."""
-    return _edit(form, base, {"capture.level": _text(form, "level")})
+    return _edit(form, base, {"capture.level": text_of(form, "level")})
 
 
 def conventions(form: FormData, base: SettingsView) -> Edit:
     """The conventions card."""
-    return _edit(form, base, {"conventions.genai": _text(form, "genai")})
+    return _edit(form, base, {"conventions.genai": text_of(form, "genai")})
 
 
 def destination(form: FormData, base: SettingsView) -> Edit:
@@ -111,7 +111,7 @@ def destination(form: FormData, base: SettingsView) -> Edit:
 
 def without_destination(form: FormData, base: SettingsView) -> Edit:
     """A destination taken out of this scope's settings."""
-    return _edit(form, base, {join_path(("destinations", _text(form, "name"))): ""})
+    return _edit(form, base, {join_path(("destinations", text_of(form, "name"))): ""})
 
 
 def whole(form: FormData, base: SettingsView) -> Edit:
@@ -120,7 +120,7 @@ def whole(form: FormData, base: SettingsView) -> Edit:
     Raises:
         SettingsError: The text is no YAML mapping.
     """
-    document = parse(_text(form, "text").encode())
+    document = parse(text_of(form, "text").encode())
     edit = _edit(form, base, {})
     return Edit(base.service, document=document, comment=edit.comment, author=edit.author)
 
@@ -130,14 +130,14 @@ def typed_destination(form: FormData) -> DestinationForm:
     names = [str(name).strip() for name in form.getlist("header_name")][:MAX_HEADERS]
     values = [str(value).strip() for value in form.getlist("header_value")][:MAX_HEADERS]
     return DestinationForm(
-        _text(form, "name"),
-        _text(form, "endpoint"),
-        _text(form, "compression"),
-        _text(form, "timeout_s"),
-        _text(form, "enabled"),
+        text_of(form, "name"),
+        text_of(form, "endpoint"),
+        text_of(form, "compression"),
+        text_of(form, "timeout_s"),
+        text_of(form, "enabled"),
         tuple(str(signal) for signal in form.getlist("signals")),
         tuple(pair for pair in zip(names, values, strict=False) if any(pair)),
-        _text(form, "protocol"),
+        text_of(form, "protocol"),
     )
 
 
@@ -178,8 +178,8 @@ def _edit(form: FormData, base: SettingsView, values: Mapping[str, Any]) -> Edit
         base.service,
         set={path: value for path, value in values.items() if value != ""},
         unset=[path for path in values if path in present and _replaced(values[path])],
-        comment=_text(form, "comment")[:MAX_COMMENT],
-        author=_text(form, "author")[:100],
+        comment=text_of(form, "comment")[:MAX_COMMENT],
+        author=text_of(form, "author")[:100],
     )
 
 
@@ -192,7 +192,8 @@ def _present(path: str, document: Fragment) -> bool:
     return any(leaf == path or leaf.startswith(f"{path}.") for leaf in flatten(document))
 
 
-def _text(form: FormData, name: str) -> str:
+def text_of(form: FormData, name: str) -> str:
+    """What was typed into a field, without blanks around it."""
     return str(form.get(name) or "").strip()
 
 

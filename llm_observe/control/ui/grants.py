@@ -12,10 +12,10 @@ from starlette.routing import Route
 
 from llm_observe.control.door import ACTOR
 from llm_observe.control.grants import GrantWish
-from llm_observe.control.ui.forms import LEVELS, MAX_COMMENT
-from llm_observe.control.ui.history import FINAL
+from llm_observe.control.ui.forms import LEVELS, MAX_COMMENT, text_of
+from llm_observe.control.ui.history import FINAL, followed
 from llm_observe.control.ui.site import Site
-from llm_observe.errors import NotFound, Problem, SettingsError
+from llm_observe.errors import Problem, SettingsError
 
 TIMES: Mapping[str, str] = {
     "300": "5 minutes", "900": "15 minutes", "3600": "1 hour", "14400": "4 hours",
@@ -54,20 +54,20 @@ class GrantPages:
             wish = _wish(form, str(request.scope.get(ACTOR) or ""))
             if form.get("confirm") != "yes":
                 preview = await self._site.service.preview_grant(wish)
-                fields = [(name, _text(form, name)) for name in _FIELDS if _text(form, name)]
+                fields = [(name, text_of(form, name)) for name in _FIELDS if text_of(form, name)]
                 return await self._site.page(
                     request, "grant_confirm.html", wish=wish, preview=preview, fields=fields
                 )
             begun = await self._site.service.grant(wish)
         except SettingsError as error:
-            typed = {name: _text(form, name) for name in _FIELDS}
+            typed = {name: text_of(form, name) for name in _FIELDS}
             return await self._page(request, 422, problems=error.problems, typed=typed)
         return _followed(begun.change.version)
 
     async def end(self, request: Request) -> Response:
         """End a grant now."""
         form = await request.form()
-        author = str(request.scope.get(ACTOR) or _text(form, "author")[:100])
+        author = str(request.scope.get(ACTOR) or text_of(form, "author")[:100])
         ended = await self._site.service.revoke(str(request.path_params["name"]), author=author)
         return _followed(ended.version)
 
@@ -79,29 +79,22 @@ class GrantPages:
         typed: Mapping[str, str] = {},
     ) -> Response:
         service = self._site.service
-        number = request.query_params.get("version", "")
-        progress = None
-        if number.isdecimal() and len(number) <= 15:
-            try:
-                progress = await service.progress(int(number))
-            except NotFound:
-                progress = None
         return await self._site.page(
             request, "grants.html", status, grants=await service.grants(),
             services=await service.services(), levels=LEVELS, times=TIMES, matched=MATCHED,
             typed={**dict.fromkeys(_FIELDS, ""), "level": "full", "for_s": "900", **typed},
-            problems=problems, progress=progress, final=FINAL,
+            problems=problems, progress=await followed(service, request), final=FINAL,
         )  # fmt: skip
 
 
 def _wish(form: FormData, actor: str) -> GrantWish:
     return GrantWish(
-        service=_text(form, "service") or None,
-        match={name: _text(form, name) for name in MATCHED if _text(form, name)},
-        level=_text(form, "level"),
-        for_s=_seconds(_text(form, "for_s")),
-        comment=_text(form, "comment")[:MAX_COMMENT],
-        author=actor or _text(form, "author")[:100],
+        service=text_of(form, "service") or None,
+        match={name: text_of(form, name) for name in MATCHED if text_of(form, name)},
+        level=text_of(form, "level"),
+        for_s=_seconds(text_of(form, "for_s")),
+        comment=text_of(form, "comment")[:MAX_COMMENT],
+        author=actor or text_of(form, "author")[:100],
     )
 
 
@@ -115,7 +108,3 @@ def _seconds(text: str) -> float:
 def _followed(version: int | None) -> Response:
     query = urlencode({"version": version}) if version else ""
     return RedirectResponse(f"/grants?{query}#progress", status_code=303)
-
-
-def _text(form: FormData, name: str) -> str:
-    return str(form.get(name) or "").strip()

@@ -11,8 +11,9 @@ from starlette.routing import Route
 
 from llm_observe.control.door import ACTOR
 from llm_observe.control.grants import not_revived
-from llm_observe.control.model import Edit, ProgressState, VersionDetail
-from llm_observe.control.ui.forms import MAX_COMMENT, as_yaml
+from llm_observe.control.model import Edit, Progress, ProgressState, VersionDetail
+from llm_observe.control.service import Service
+from llm_observe.control.ui.forms import MAX_COMMENT, as_yaml, text_of
 from llm_observe.control.ui.site import Site
 from llm_observe.errors import NotFound
 from llm_observe.settings.documents import with_value, without
@@ -86,10 +87,21 @@ class History:
         form = await request.form()
         result = await self._site.service.undo(
             _number(request),
-            author=request.scope.get(ACTOR) or str(form.get("author") or "").strip()[:100],
-            comment=str(form.get("comment") or "").strip()[:MAX_COMMENT],
+            author=request.scope.get(ACTOR) or text_of(form, "author")[:100],
+            comment=text_of(form, "comment")[:MAX_COMMENT],
         )
         return RedirectResponse(f"/history/{result.version}", status_code=303)
+
+
+async def followed(service: Service, request: Request) -> Progress | None:
+    """How far the change has come that ``version`` of a page's address names, if it names one."""
+    number = request.query_params.get("version", "")
+    if not number.isdecimal() or len(number) > 15:
+        return None
+    try:
+        return await service.progress(int(number))
+    except NotFound:
+        return None
 
 
 def document_before(detail: VersionDetail) -> Mapping[str, Any]:

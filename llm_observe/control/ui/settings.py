@@ -18,9 +18,9 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from llm_observe.control.door import ACTOR
-from llm_observe.control.model import AgentSummary, Edit, Progress, SettingsView, Skipped
+from llm_observe.control.model import AgentSummary, Edit, SettingsView, Skipped
 from llm_observe.control.ui import forms
-from llm_observe.control.ui.history import FINAL
+from llm_observe.control.ui.history import FINAL, followed
 from llm_observe.control.ui.site import Site
 from llm_observe.errors import Conflict, NotFound, Problem, SettingsError
 from llm_observe.settings.documents import join_path
@@ -131,19 +131,10 @@ class SettingsPages:
             wrong=wrong,
             notice=notice,
             in_force=await self._in_force(view),
-            progress=await self._progress(request),
+            progress=await followed(self._site.service, request),
             skipped=await self._skipped(view),
             final=FINAL,
         )
-
-    async def _progress(self, request: Request) -> Progress | None:
-        number = request.query_params.get("version", "")
-        if not number.isdecimal() or len(number) > 15:
-            return None
-        try:
-            return await self._site.service.progress(int(number))
-        except NotFound:
-            return None
 
     async def _skipped(self, view: SettingsView) -> Sequence[Skipped]:
         """Agents that these settings do not reach, or not whole."""
