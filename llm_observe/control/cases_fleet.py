@@ -83,9 +83,10 @@ class FleetCases:
         more = len(rest) > limit
         return Page(rest[:limit], _cursor(rest[limit - 1]) if more else None, len(rows))
 
-    async def recording(self) -> list[AgentSummary]:
-        """The connected agents that record anything as it is, in the order of `agents`."""
-        return [row for row in self._roster.summaries() if row.connected and row.full_capture]
+    async def connected(self, service: str | None = None) -> list[AgentSummary]:
+        """All connected agents (of a service), in the order of `agents`."""
+        rows = self._roster.summaries()
+        return [row for row in rows if row.connected and service in (None, row.service)]
 
     async def agent(self, uid: str) -> AgentDetail:
         """All that is known of one agent.

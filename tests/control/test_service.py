@@ -201,7 +201,7 @@ async def test_when_a_token_was_used_is_remembered(
     assert token.value.encode() not in (tmp_path / "control.db").read_bytes()
 
 
-async def test_all_agents_that_record_as_it_is_are_told_however_many_others_there_are(
+async def test_all_connected_agents_are_told_however_many_there_are(
     service: Service,
 ) -> None:
     uid = await meet(service, 1, "full")
@@ -210,7 +210,9 @@ async def test_all_agents_that_record_as_it_is_are_told_however_many_others_ther
     for number in range(2, 503):
         service._roster.put(replace(record, uid=str(UUID(int=number))))
     service._roster.put(replace(record, uid="gone", presence=Presence.OFFLINE))
-    assert len(await service.recording()) == 502
+    assert len(await service.connected()) == 502
+    assert len(await service.connected("chat")) == 502
+    assert await service.connected("other") == []
 
 
 async def test_rows_follow_the_agent_and_what_is_wanted_of_it(service: Service) -> None:
@@ -220,8 +222,8 @@ async def test_rows_follow_the_agent_and_what_is_wanted_of_it(service: Service) 
     await service.change(Edit("chat", set={"sampling.ratio": 0.5}))
     assert (await service.agents()).items[0].config.state == "pending"
     await meet(service, level="full")
-    assert [row.uid for row in await service.recording()] == [uid]
+    assert [row.full_capture for row in await service.connected()] == [True]
     await service.agent_event(uid, AgentDisconnected("the line broke"), "websocket")
-    assert await service.recording() == []
+    assert await service.connected() == []
     await service.forget_agent(uid)
     assert (await service.agents()).items == []

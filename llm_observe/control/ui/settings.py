@@ -147,8 +147,8 @@ class SettingsPages:
         return preview.skipped
 
     async def _in_force(self, view: SettingsView) -> InForce:
-        page = await self._site.service.agents(service=view.service, state="connected", limit=500)
-        ours = [agent for agent in page.items if agent.capture_level is not None]
+        agents = await self._site.service.connected(view.service)
+        ours = [agent for agent in agents if agent.capture_level is not None]
         return InForce(
             sorted(Counter(a.sampling_ratio for a in ours if a.sampling_ratio is not None).items()),
             sorted(Counter(a.capture_level for a in ours if a.capture_level).items()),

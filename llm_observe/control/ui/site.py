@@ -83,7 +83,8 @@ class Site:
 
     async def shell(self) -> Shell:
         """The frame, as of now."""
-        return Shell(await self.service.status(), await self.service.recording())
+        connected = await self.service.connected()
+        return Shell(await self.service.status(), [row for row in connected if row.full_capture])
 
     def _guarded(self, handler: Handler) -> Handler:
         async def guarded(request: Request) -> Response:

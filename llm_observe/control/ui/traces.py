@@ -103,8 +103,8 @@ class Traces:
 
     async def _sampled(self) -> Sequence[float]:
         """The sampling ratios in force on the connected agents, each once."""
-        agents = await self._site.service.agents(state="connected", limit=500)
-        ratios = {a.sampling_ratio for a in agents.items if a.sampling_ratio is not None}
+        agents = await self._site.service.connected()
+        ratios = {a.sampling_ratio for a in agents if a.sampling_ratio is not None}
         return sorted(ratios)
 
     async def _version_of(self, span: Span) -> VersionSummary | None:
