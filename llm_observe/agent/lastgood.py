@@ -119,6 +119,11 @@ class LastGood:
         made._claim()
         return made
 
+    @property
+    def wanted(self) -> bool:
+        """Whether a folder was asked for, be there one or not."""
+        return self._address is not None
+
     def after_fork_in_child(self) -> LastGood:
         """A child's own: the parent keeps its folder, the child claims another when it saves."""
         child = LastGood(None, self._version)

@@ -127,8 +127,11 @@ def forked(parent: Standing) -> Standing:
 def retold(before: Standing, options: Options, now: Clocks | None = None) -> Standing:
     """The same process, for which the program itself now says other things than a command line did.
 
-    What the control plane said beyond the program's limits is let go of, and is a refusal.
+    What the control plane said beyond the program's limits is let go of, and is a refusal. Where the
+    command line named no control plane, what one last said to the program holds from now on.
     """
+    if options.opamp_url and not before.lastgood.wanted:
+        return first(options, now).renamed(before.uid)
     remote = _within(before.remote, options.limits)
     own = receivers.within(before.own, options.limits)
     service = options.service_name or default_service_name()

@@ -8,6 +8,7 @@ from typing import Any
 from llm_observe.agent import standing
 from llm_observe.agent.lastgood import LastGood, RemoteState
 from llm_observe.agent.options import Options, read_options
+from llm_observe.uids import uid_text
 from llm_observe.version import __version__
 
 REMOTE = RemoteState({"capture": {"level": "full"}, "sampling": {"ratio": 0.5}}, 12.5, b"\x01" * 32)
@@ -65,3 +66,21 @@ def test_keys_that_it_keeps_to_itself_go_back_to_it(tmp_path: Path) -> None:
     after = standing.retold(begun(tmp_path), options(tmp_path, limits=limits, settings=own))
     assert str(after.resolved.settings.capture.level) == "off"
     assert "only these keys to be set remotely: sampling" in after.remote.error
+
+
+def test_one_that_names_the_first_control_plane_goes_on_where_its_folder_left_off(
+    tmp_path: Path,
+) -> None:
+    begun(tmp_path).lastgood.after_fork_in_child()  # gives the folder back
+    alone = read_options({"LLM_OBSERVE_STATE_DIR": str(tmp_path)}, 1.0, service_name="given")
+    before = standing.first(alone)
+    assert before.remote == RemoteState()
+    after = standing.retold(before, options(tmp_path))
+    assert after.uid == before.uid
+    assert after.resource.attributes["service.instance.id"] == uid_text(before.uid)
+    assert after.remote == REMOTE
+    assert after.resolved.settings.sampling.ratio == 0.5
+    newer = RemoteState({"capture": {"level": "off"}}, 13.0, b"\x02" * 32)
+    after.lastgood.save(newer)
+    after.lastgood.after_fork_in_child()
+    assert standing.first(options(tmp_path)).remote == newer
