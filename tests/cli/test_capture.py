@@ -4,33 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from llm_observe.cli.main import run
-from tests.cli.plane import agent, serving
+from tests.cli.plane import agent
 
+pytestmark = pytest.mark.usefixtures("addressed")
 Out = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(tmp_path_factory.mktemp("plane")) as address:
-        yield address
-
-
-@pytest.fixture(autouse=True)
-def _addressed(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LLM_OBSERVE_SERVER", server)
-    monkeypatch.delenv("LLM_OBSERVE_ADMIN_TOKEN", raising=False)
-
-
-@pytest.fixture
-def service() -> str:
-    return f"shop-{uuid.uuid4().hex[:8]}"
 
 
 def wanted(service: str, out: Out) -> dict[str, Any]:

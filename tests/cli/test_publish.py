@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +10,10 @@ import pytest
 import typer
 
 from llm_observe.cli.main import run
-from tests.cli.plane import REASON, agent, serving
+from tests.cli.plane import REASON, agent
 
+pytestmark = pytest.mark.usefixtures("addressed")
 Out = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(tmp_path_factory.mktemp("plane")) as address:
-        yield address
-
-
-@pytest.fixture(autouse=True)
-def _addressed(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LLM_OBSERVE_SERVER", server)
-    monkeypatch.delenv("LLM_OBSERVE_ADMIN_TOKEN", raising=False)
-
-
-@pytest.fixture
-def service() -> str:
-    """A name of its own for each test, so that none sees the others' settings."""
-    return f"shop-{uuid.uuid4().hex[:8]}"
 
 
 def data(out: Out) -> Any:
