@@ -5,7 +5,8 @@ What is said is short, and only what is true now.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import llm_observe
 
@@ -28,14 +29,22 @@ _RECORDED = {
     "redacted": "Prompts and answers are recorded **with personal data taken out**.",
     "full": "Prompts and answers are **recorded as they are**.",
 }
+_SOME = {
+    "redacted": "Some prompts and answers are recorded **with personal data taken out**.",
+    "full": "Some prompts and answers are **recorded as they are**.",
+}
+"""Where a part of a call, a rule or a grant lets more through than the level."""
+_LEVELS = tuple(_RECORDED)
 
 
 def recorded(status: Status) -> str:
     """What is recorded of a call, at the capture level in force."""
     if status.disabled:
         return "Nothing is recorded: observation is switched off."
-    level, ratio = _in_force(status)
-    sentence = _RECORDED.get(level, "")
+    capture, ratio = status.settings["capture"], float(status.settings["sampling"]["ratio"])
+    level, most = str(capture["level"]), max(_levels(capture), key=_LEVELS.index)
+    more = _LEVELS.index(most) > _LEVELS.index(level)
+    sentence = _SOME.get(most, _RECORDED[most]) if more else _RECORDED[level]
     share = "" if ratio >= 1 else f" {ratio:.0%} of the chats are exported."
     return f"{sentence} (Capture level: `{level}`.){share}"
 
@@ -59,6 +68,8 @@ def _destinations(status: Status) -> str:
     return f"Spans are sent to: {', '.join(sorted(status.destinations))}."
 
 
-def _in_force(status: Status) -> tuple[str, float]:
-    settings = status.settings
-    return str(settings["capture"]["level"]), float(settings["sampling"]["ratio"])
+def _levels(capture: Mapping[str, Any]) -> Iterator[str]:
+    """The level of all calls, and those of parts, rules and grants."""
+    yield from (value for value in capture.values() if isinstance(value, str))
+    for kind in ("rules", "grants"):
+        yield from (str(each["level"]) for each in capture.get(kind, {}).values())

@@ -277,6 +277,10 @@ def test_with_a_server_it_links_to_the_traces_of_this_chat(
     assert "Connected to the control plane" in words(page)
 
 
+def capturing(**capture: object) -> Status:
+    return status(settings={"capture": capture, "sampling": {"ratio": 1.0}})
+
+
 def status(level: str = "full", ratio: float = 1.0, **changes: object) -> Status:
     plain = Status(
         service_name="llama2-chatbot",
@@ -296,6 +300,11 @@ def status(level: str = "full", ratio: float = 1.0, **changes: object) -> Status
         (status("redacted"), "personal data taken out"),
         (status("full", 0.25), "25% of the chats"),
         (status("full", disabled=True), "Nothing is recorded"),
+        (capturing(level="metadata", output="full"), "Some prompts and answers are **recorded"),
+        (capturing(level="off", rules={"a": {"level": "redacted"}}), "Some prompts and answers"),
+        (capturing(level="off", grants={"g": {"level": "full"}}), "Some prompts and answers"),
+        (capturing(level="off", system="metadata", max_chars=0), "**not** recorded, only param"),
+        (capturing(level="full", output="off"), "Prompts and answers are **recorded as they are**"),
     ],
 )
 def test_what_is_recorded_follows_the_settings_in_force(given: Status, sentence: str) -> None:
