@@ -71,8 +71,9 @@ def _sentence(error: Exception) -> str:
 
 def destinations(options: Options, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Whether each OTLP destination of environment and defaults answers an empty request."""
-    found = active_destinations(resolve(options.layers, options.limits).settings)
-    for problem in resolve(options.layers, options.limits).capped:
+    resolved = resolve(options.layers, options.limits)
+    found = active_destinations(resolved.settings)
+    for problem in resolved.capped:
         yield warning("destinations", f"{problem}. The limits forbid it.")
     if not found:
         yield remark(
