@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -66,12 +65,11 @@ class Redactor:
         self._allowed = [glob(pattern) for pattern in allow]
         self._key = key
 
-    def text(self, text: str, counts: Counter[str] | None = None, *, after: str = "") -> str:
-        """Plain text without its finds; ``counts`` is added to, by rule. Linear in the text.
+    def text(self, text: str, *, after: str = "") -> str:
+        """Plain text without its finds. Linear in the text.
 
         Args:
             text: What may hold something.
-            counts: Added to.
             after: What stands before the text and tells what it is, such as ``password:``.
         """
         finds = self.finds(after + text) if after else self.finds(text)
@@ -80,7 +78,7 @@ class Redactor:
             for start, end, rule in finds
             if end > len(after)
         ]
-        return self._without(text, inside, counts) if inside else text
+        return self._without(text, inside) if inside else text
 
     def finds(self, text: str) -> list[Find]:
         """Where something is in a text, and by which rule; from left to right, none overlapping."""
@@ -101,9 +99,9 @@ class Redactor:
             for start, end in rule.find(text)
         ]
 
-    def value(self, value: Any, counts: Counter[str] | None = None) -> Any:
+    def value(self, value: Any) -> Any:
         """A copy of a value without the finds in any of its strings, names of mappings included."""
-        return _Walk(self, counts).value(value, _JSON_IN_JSON)
+        return _Walk(self).value(value, _JSON_IN_JSON)
 
     def cannot_match(self, text: str) -> bool:
         """Whether a look at the whole text already tells that nothing will be found in it."""
@@ -112,9 +110,7 @@ class Redactor:
     def _may_stay(self, found: str) -> bool:
         return any(fits(found) for fits in self._allowed)
 
-    def _without(self, text: str, finds: list[Find], counts: Counter[str] | None) -> str:
-        if counts is not None:
-            counts.update(rule.name for _, _, rule in finds)
+    def _without(self, text: str, finds: list[Find]) -> str:
         for _, _, rule in finds:
             if rule.action == "drop" or (rule.action == "hash" and self._key is None):
                 return f"[dropped:{rule.name}]"
@@ -134,8 +130,8 @@ class Redactor:
 class _Walk:
     """One value on its way through a redactor."""
 
-    def __init__(self, redactor: Redactor, counts: Counter[str] | None) -> None:
-        self._redactor, self._counts = redactor, counts
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
 
     def value(self, value: Any, opens: int) -> Any:
         if isinstance(value, str):
@@ -143,7 +139,7 @@ class _Walk:
         if isinstance(value, bool | float) or value is None:
             return value
         if isinstance(value, int):
-            masked = self._plain(str(value))
+            masked = self._redactor.text(str(value))
             return value if masked == str(value) else masked
         if isinstance(value, Mapping):
             return self._mapping(value, opens)
@@ -153,13 +149,10 @@ class _Walk:
             return str(self._text(value.decode(), opens)).encode()
         raise TypeError(f"cannot redact {type(value).__name__}")
 
-    def _plain(self, text: str) -> str:
-        return self._redactor.text(text, self._counts)
-
     def _mapping(self, value: Mapping[Any, Any], opens: int) -> Any:
         result: dict[str, Any] = {}
         for key, item in value.items():
-            name = self._plain(str(key))
+            name = self._redactor.text(str(key))
             if name in result:
                 name = f"{name}#{len(result)}"  # two names that mask alike stay two
             result[name] = self._named(str(key), item, opens)
@@ -168,7 +161,7 @@ class _Walk:
     def _named(self, name: str, item: Any, opens: int) -> Any:
         """A value whose name may tell what it is: ``password``, ``phone``."""
         if isinstance(item, str) and len(name) <= _LONGEST_NAME and NAME.search(name):
-            return self._redactor.text(item, self._counts, after=f'{name}="')
+            return self._redactor.text(item, after=f'{name}="')
         return self.value(item, opens)
 
     def _text(self, text: str, opens: int) -> str:
@@ -177,13 +170,13 @@ class _Walk:
             if "\\" not in body and self._redactor.cannot_match(body):
                 return text  # no escape hides anything, and nothing shows
             return self._json(text, body, opens)
-        return self._plain(text)
+        return self._redactor.text(text)
 
     def _json(self, text: str, body: str, opens: int) -> str:
         try:
             inside = json.loads(body)
         except ValueError:
-            return self._plain(text)
+            return self._redactor.text(text)
         masked = self.value(inside, opens - 1)
         return text if masked == inside else json.dumps(masked, ensure_ascii=False)
 

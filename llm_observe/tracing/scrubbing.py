@@ -9,7 +9,6 @@ quotes the prompt and travels up to spans that know nothing of LLMs.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -45,7 +44,6 @@ class Filter:
         self.level = self.levels.level
         self.dropped = False
         """Whether a fault cost any content."""
-        self.finds: Counter[str] = Counter()
         self._redactor, self._most = redactor, most
         self._seen: dict[str, Any] = {}  # a prompt stands in several attributes, masked once
 
@@ -76,7 +74,7 @@ class Filter:
 
     def _redacted(self, value: Any) -> Any:
         try:
-            return self._redactor().value(value, self.finds)
+            return self._redactor().value(value)
         except Exception as error:  # noqa: BLE001  # content fails closed, the span goes on
             self.dropped = True
             gate.report(error)

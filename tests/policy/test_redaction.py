@@ -1,5 +1,4 @@
 import json
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -148,12 +147,6 @@ def test_what_is_allowed_stays() -> None:
     redactor = Redactor([EMAIL, IP], allow=["*@example.org", "127.0.0.?"])
     text = "joe@example.org joe@example.com 127.0.0.1 10.0.0.1"
     assert redactor.text(text) == "joe@example.org [email] 127.0.0.1 [ip]"
-
-
-def test_finds_are_counted_by_rule() -> None:
-    counts: Counter[str] = Counter()
-    default().value({"a": [MAIL, f"{MAIL} 10.0.0.1"], "b": json.dumps(MAIL)}, counts)
-    assert counts == {"email": 3, "ip": 1}
 
 
 def test_half_a_surrogate_pair_hides_nothing() -> None:
