@@ -126,7 +126,10 @@ class SettingsCases:
         found = await self._storage.history(scope, below=_below(cursor), limit=limit + 1)
         page = found[:limit]
         undone = await self._storage.undone([v.version for v in page])
-        items = [await self._summary(v, undone.get(v.version)) for v in page]
+        items = [
+            VersionSummary(**self._row(version, before, undone.get(version.version)))
+            for version, before in await self._with_former(page)
+        ]
         return Page(items, str(page[-1].version) if len(found) > limit else None)
 
     async def version(self, number: int) -> VersionDetail:
@@ -137,7 +140,7 @@ class SettingsCases:
         """
         found = await self._version(number)
         undone = await self._storage.undone([number])
-        row = await self._row(found, undone.get(number))
+        row = self._row(found, await self._storage.before(found), undone.get(number))
         return VersionDetail(**row, document=found.document)
 
     async def progress(self, number: int) -> Progress:
@@ -247,11 +250,19 @@ class SettingsCases:
             raise NotFound(f"there is no version {number}")
         return found
 
-    async def _summary(self, version: Version, undone_by: int | None) -> VersionSummary:
-        return VersionSummary(**await self._row(version, undone_by))
+    async def _with_former(self, page: list[Version]) -> list[tuple[Version, Version | None]]:
+        """Each with the one before it in its scope; only that of a scope's oldest is looked up."""
+        older: dict[str, Version] = {}
+        pairs = []
+        for version in reversed(page):
+            where = repr(version.scope)
+            pairs.append((version, older.get(where) or await self._storage.before(version)))
+            older[where] = version
+        return pairs[::-1]
 
-    async def _row(self, version: Version, undone_by: int | None) -> dict[str, Any]:
-        before = await self._storage.before(version)
+    def _row(
+        self, version: Version, before: Version | None, undone_by: int | None
+    ) -> dict[str, Any]:
         head = self._roster.head(version.scope)
         return {
             "version": version.version,

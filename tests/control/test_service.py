@@ -227,3 +227,16 @@ async def test_rows_follow_the_agent_and_what_is_wanted_of_it(service: Service) 
     assert await service.connected() == []
     await service.forget_agent(uid)
     assert (await service.agents()).items == []
+
+
+async def test_the_history_says_of_each_version_what_its_own_page_says(service: Service) -> None:
+    for number in range(7):
+        scope = (None, "chat", "batch")[number * number % 3]
+        await service.change(Edit(scope, set={"sampling.ratio": number / 10}))
+    cursor, seen = None, 0
+    while seen < 7:
+        page = await service.versions(limit=3, cursor=cursor)
+        for item in page.items:
+            assert item.changes == (await service.version(item.version)).changes
+        cursor, seen = page.next, seen + len(page.items)
+    assert cursor is None
