@@ -20,6 +20,9 @@ from llm_observe.conventions import OPERATION, SPAN_KIND
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.sparse import Sparse, sparse
 
+SCOPE = "llm_observe.calls"
+"""Instrumentation scope of the spans that stand for a `Call`, and of no others."""
+
 
 class Message(NamedTuple):
     """One turn of a conversation; ``media`` holds URIs of what is not text."""

@@ -39,7 +39,7 @@ from opentelemetry.trace import (
 from llm_observe.conventions import renamed
 from llm_observe.settings.model import Settings
 from llm_observe.tracing import foreign_steps, inflight
-from llm_observe.tracing.call import Call, start_attributes
+from llm_observe.tracing.call import SCOPE, Call, start_attributes
 from llm_observe.tracing.contexts import current, within
 from llm_observe.tracing.export.bounds import Bounds, read_bounds
 from llm_observe.tracing.export.entry import Entry
@@ -48,7 +48,6 @@ from llm_observe.tracing.filtering import privacy_of
 from llm_observe.tracing.foreign_ending import Ended, Ender, Endings, allowed, in_time, write
 from llm_observe.tracing.foreign_meter import ForeignMeter
 from llm_observe.tracing.gate import gate
-from llm_observe.tracing.starting import SCOPE
 from llm_observe.version import __version__
 
 

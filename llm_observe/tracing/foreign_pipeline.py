@@ -30,11 +30,10 @@ from llm_observe.settings.model import Settings
 from llm_observe.tracing import foreign_steps
 from llm_observe.tracing.applying import Applied, Grants, tightened
 from llm_observe.tracing.applying_foreign import name_of, not_enforceable
-from llm_observe.tracing.call import Call
+from llm_observe.tracing.call import SCOPE, Call
 from llm_observe.tracing.export.status import PipelineStatus
 from llm_observe.tracing.foreign import ForeignRecorder
 from llm_observe.tracing.pipeline import Pipeline
-from llm_observe.tracing.starting import SCOPE
 from llm_observe.version import __version__
 
 _NOWHERE = Resource.get_empty()

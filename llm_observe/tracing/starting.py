@@ -22,15 +22,12 @@ from opentelemetry.trace import (
     get_current_span,
 )
 
-from llm_observe.tracing.call import Call, start_attributes
+from llm_observe.tracing.call import SCOPE, Call, start_attributes
 from llm_observe.tracing.contexts import has_span
 from llm_observe.tracing.sampler import LiveSampler
 from llm_observe.tracing.span import CallSpan, HeldCallSpan, Origin
 from llm_observe.tracing.subjects import service_of
 from llm_observe.version import __version__
-
-SCOPE = "llm_observe.calls"
-"""Instrumentation scope of the spans that stand for a `Call`, and of no others."""
 
 MOST_ATTRIBUTES = 10_000
 """A long chat has more attributes than the SDK's 128, which would push the oldest out."""

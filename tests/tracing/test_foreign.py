@@ -23,12 +23,11 @@ from opentelemetry.trace import NoOpTracerProvider, StatusCode
 from replicate.exceptions import ReplicateError
 
 from llm_observe.settings.model import Capture, CaptureLevel, Conventions, Settings
-from llm_observe.tracing.call import Call, Message
+from llm_observe.tracing.call import SCOPE, Call, Message
 from llm_observe.tracing.foreign import ForeignRecorder
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.instrument import install, uninstall
 from llm_observe.tracing.patch import connect
-from llm_observe.tracing.starting import SCOPE
 from llm_observe.tracing.steps import trace
 from tests.tracing.doubles import METRICS, MODEL, PROMPT, ReplicateAPI
 
