@@ -41,14 +41,16 @@ from llm_observe.settings.model import Settings
 from llm_observe.tracing import foreign_steps, inflight
 from llm_observe.tracing.call import SCOPE, Call, start_attributes
 from llm_observe.tracing.contexts import current, within
+from llm_observe.tracing.export import late
 from llm_observe.tracing.export.bounds import Bounds, read_bounds
 from llm_observe.tracing.export.entry import Entry
-from llm_observe.tracing.export.intake import Intake
+from llm_observe.tracing.export.intake import Intake, Meter
 from llm_observe.tracing.filtering import privacy_of
 from llm_observe.tracing.foreign_ending import Ended, Ender, Endings, allowed, in_time, write
-from llm_observe.tracing.foreign_meter import ForeignMeter
 from llm_observe.tracing.gate import gate
 from llm_observe.version import __version__
+
+_METER = "llm_observe.tracing.foreign_meter"
 
 
 class ForeignRecorder:
@@ -205,8 +207,10 @@ class ForeignRecorder:
     def _build(self) -> None:
         self._intake = Intake(self._ender, self._make_meter, self._bounds)
 
-    def _make_meter(self) -> ForeignMeter:
-        return ForeignMeter(self._meters, lambda: self.settings.conventions.genai)
+    def _make_meter(self) -> Meter:
+        made = late.load(_METER).ForeignMeter
+        meter: Meter = made(self._meters, lambda: self.settings.conventions.genai)
+        return meter
 
     def _begin(self) -> None:
         self._intake.start()

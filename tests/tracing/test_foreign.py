@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -466,3 +468,13 @@ class TestThroughTheRealClient:
         between = [span for span in here.spans if span.name == "between"]
         assert between
         assert all(span.parent is None for span in between)
+
+
+def test_the_apps_thread_loads_no_encoder() -> None:
+    code = (
+        "import sys\n"
+        "import llm_observe.tracing.foreign\n"
+        "print([x for x in ('google.protobuf', 'opentelemetry.sdk.metrics') if x in sys.modules])"
+    )
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
