@@ -11,6 +11,7 @@ import importlib.metadata
 import os
 import sys
 import threading
+import time
 from dataclasses import dataclass, field
 from functools import partial
 from types import ModuleType
@@ -182,11 +183,22 @@ def _unsupported(entry: _Entry, version: str) -> str:
     return f"{entry.providers[0].library} {version} is installed, {wanted} is supported"
 
 
+_versions: dict[str, tuple[str, float]] = {}
+_ABSENT_S = 30.0
+"""How long an absent library is taken to be so: finding out reads every folder of packages."""
+
+
 def _version(library: str) -> str:
+    """Of the distribution; what is there is asked once, for the agent looks every two seconds."""
+    known, until = _versions.get(library, ("", 0.0))
+    if known or time.monotonic() < until:
+        return known
     try:
-        return importlib.metadata.version(library)
+        known = importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError:
-        return ""
+        known = ""
+    _versions[library] = known, time.monotonic() + _ABSENT_S
+    return known
 
 
 def _rival(provider: Provider) -> str:

@@ -4,7 +4,7 @@ import subprocess
 import sys
 import types
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import pytest
@@ -219,3 +219,22 @@ def test_a_name_that_only_some_versions_have_may_be_absent(monkeypatch: pytest.M
 def test_a_version_that_nobody_knows_is_unsupported(monkeypatch: pytest.MonkeyPatch) -> None:
     both(monkeypatch, "3.0")
     assert only().reason == "replicate 3.0 is installed, 1.x or 2.x is supported"
+
+
+def test_the_packages_of_the_machine_are_looked_through_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    def look(library: str) -> str:
+        asked.append(library)
+        raise PackageNotFoundError(library)
+
+    monkeypatch.setattr(instrument, "_versions", {})
+    monkeypatch.setattr("importlib.metadata.version", look)
+    assert [only().version for _ in range(5)] == [""] * 5
+    assert len(asked) == 1
+    monkeypatch.setattr("importlib.metadata.version", lambda library: "1.0.7")
+    monkeypatch.setattr(instrument, "_ABSENT_S", 0.0)
+    instrument._versions.clear()
+    assert only().version == "1.0.7"
