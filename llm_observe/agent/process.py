@@ -100,6 +100,8 @@ class Handle:
 
     def _link_up(self) -> None:
         module = late.load(_RUNTIME)
+        with late.undisturbed():
+            module.prepare()
         with self._switching:
             options, first = self._options, self._first
         url = options.opamp_url

@@ -35,11 +35,12 @@ from llm_observe.opamp import ConfigFile, ConfigState, ConfigStatus, events
 from llm_observe.policy.capture import Clocks
 from llm_observe.policy.grants import Book
 from llm_observe.settings.layers import Resolved
+from llm_observe.settings.schema import schema_hash
 from llm_observe.tracing import instrument
 from llm_observe.tracing.clocks import present
 from llm_observe.tracing.gate import gate
 
-__all__ = ["Runtime", "Start", "dialling"]
+__all__ = ["Runtime", "Start", "dialling", "prepare"]
 
 logger = logging.getLogger("llm_observe.agent")
 
@@ -58,6 +59,13 @@ class Start:
     options: Options
     standing: Standing
     pipeline: Steered
+
+
+def prepare() -> None:
+    """Make the checker of settings. pydantic loads modules while it makes one, so that a process
+    must not fork meanwhile: the child's would stay half loaded for ever.
+    """
+    schema_hash()
 
 
 class Runtime:

@@ -67,3 +67,20 @@ def test_a_fork_while_another_thread_holds_our_locks_does_not_hang(world: World)
     assert program.json() == [0]
     assert program.end() == 0
     world.exact(3)
+
+
+def test_no_thread_of_ours_loads_a_module_while_a_fork_is_possible(world: World) -> None:
+    """A child that was forked meanwhile keeps the module half loaded, and its locks, for ever."""
+    program = world.script("imports")
+    assert program.json() == "asked"
+    eventually(lambda: len(world.fleet.present) == 1, "the program is an agent")
+    digest = world.fleet.offer(
+        {
+            "redaction": {"detectors": {"email": {}, "phone": {}, "iban": {}}},
+            "capture": {"rules": {"a": {"match": {"model": "other*"}, "level": "off"}}},
+            "sampling": {"per_second": 100, "keep": {"errors": True}},
+        }
+    )
+    eventually(lambda: world.fleet.acknowledged(digest), "applied")
+    world.fleet.offer({"capture": {"level": "no such level"}})
+    assert program.ask("tell") == []

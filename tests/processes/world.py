@@ -223,6 +223,7 @@ class World:
             if program.process.poll() is None:
                 program.process.kill()
             program.end()
+            print("".join(program.errors))  # shown where the test failed
             process = program.process
             for pipe in (process.stdin, process.stdout, process.stderr):
                 assert pipe is not None

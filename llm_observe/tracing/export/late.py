@@ -12,6 +12,8 @@ from __future__ import annotations
 import importlib
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 _LONGEST_WAIT_S = 2.0
@@ -23,6 +25,18 @@ def load(name: str) -> ModuleType:
     """Import a module by its full name; blocks while another thread of ours imports."""
     with _LOADING:
         return importlib.import_module(name)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """No fork while this runs: for what loads modules by itself, as pydantic does."""
+    with _LOADING:
+        yield
+
+
+def held() -> bool:
+    """Whether this thread keeps forks waiting."""
+    return bool(_LOADING._is_owned())  # type: ignore[attr-defined]
 
 
 def hold(timeout_s: float) -> bool:
