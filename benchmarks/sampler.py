@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.sampling import ParentBased, Sampler, TraceIdRatioB
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
 from llm_observe.settings.model import KeepRules, Sampling, SamplingRule, TraceMatcher
-from llm_observe.tracing.sampler import LiveSampler
+from llm_observe.tracing.sampling.sampler import LiveSampler
 
 ROUNDS, DECISIONS = 15, 4000
 ATTRIBUTES = {"gen_ai.provider.name": "replicate", "gen_ai.request.model": "meta/llama-2-70b-chat"}

@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from llm_observe.agent.status import Status
     from llm_observe.errors import LLMObserveError, Problem, SettingsError
     from llm_observe.settings.model import CaptureLevel, Limits, Settings
-    from llm_observe.tracing.context import context
-    from llm_observe.tracing.feedback import score
-    from llm_observe.tracing.recording import current_step
-    from llm_observe.tracing.references import current_reference
-    from llm_observe.tracing.steps import Step, trace
-    from llm_observe.tracing.suppress import suppress_tracing
+    from llm_observe.tracing.around.context import context
+    from llm_observe.tracing.around.feedback import score
+    from llm_observe.tracing.around.recording import current_step
+    from llm_observe.tracing.around.references import current_reference
+    from llm_observe.tracing.around.steps import Step, trace
+    from llm_observe.tracing.around.suppress import suppress_tracing
 
 _HOMES = {
     "Handle": "llm_observe.agent.handle",
@@ -50,13 +50,13 @@ _HOMES = {
     "CaptureLevel": "llm_observe.settings.model",
     "Limits": "llm_observe.settings.model",
     "Settings": "llm_observe.settings.model",
-    "context": "llm_observe.tracing.context",
-    "current_reference": "llm_observe.tracing.references",
-    "current_step": "llm_observe.tracing.recording",
-    "Step": "llm_observe.tracing.steps",
-    "score": "llm_observe.tracing.feedback",
-    "suppress_tracing": "llm_observe.tracing.suppress",
-    "trace": "llm_observe.tracing.steps",
+    "context": "llm_observe.tracing.around.context",
+    "current_reference": "llm_observe.tracing.around.references",
+    "current_step": "llm_observe.tracing.around.recording",
+    "Step": "llm_observe.tracing.around.steps",
+    "score": "llm_observe.tracing.around.feedback",
+    "suppress_tracing": "llm_observe.tracing.around.suppress",
+    "trace": "llm_observe.tracing.around.steps",
     "using_attributes": "openinference.instrumentation",
     "using_metadata": "openinference.instrumentation",
     "using_prompt_template": "openinference.instrumentation",

@@ -28,10 +28,10 @@ from llm_observe.settings.documents import document_hash
 from llm_observe.settings.environment import read_environment, read_limits
 from llm_observe.settings.layers import Layer, LayerValue, Resolved, resolve
 from llm_observe.settings.model import CaptureLevel
-from llm_observe.tracing import instrument
-from llm_observe.tracing.foreign import ForeignRecorder
-from llm_observe.tracing.patch import connect, connected
+from llm_observe.tracing.foreign.recorder import ForeignRecorder
 from llm_observe.tracing.providers import PROVIDERS
+from llm_observe.tracing.wrapping import instrument
+from llm_observe.tracing.wrapping.patch import connect, connected
 
 logger = logging.getLogger("llm_observe")
 

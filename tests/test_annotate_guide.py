@@ -12,7 +12,7 @@ from llm_observe.conventions import kind_of
 from llm_observe.policy.capture import Verdict, verdict
 from llm_observe.settings.model import CaptureLevel
 from llm_observe.testing import capture_spans
-from llm_observe.tracing import context, feedback, values
+from llm_observe.tracing.around import context, feedback, values
 
 GUIDE = (Path(__file__).parents[1] / "docs" / "annotate-your-app.md").read_text()
 PROGRAMS = re.findall(r"^```python\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)

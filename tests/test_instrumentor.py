@@ -24,9 +24,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from llm_observe.instrumentor import ReplicateInstrumentor
 from llm_observe.settings.model import Settings
 from llm_observe.testing import OTLPSink
-from llm_observe.tracing.foreign import ForeignRecorder
-from llm_observe.tracing.instrument import installed
-from llm_observe.tracing.patch import connect, connected
+from llm_observe.tracing.foreign.recorder import ForeignRecorder
+from llm_observe.tracing.wrapping.instrument import installed
+from llm_observe.tracing.wrapping.patch import connect, connected
 from tests.programs import CALL, World, servers
 from tests.tracing.doubles import MODEL, PROMPT, ReplicateAPI
 

@@ -26,8 +26,8 @@ from opentelemetry.trace import INVALID_SPAN, Span, TracerProvider
 from llm_observe.agent import doors, handle
 from llm_observe.agent.exits import exits
 from llm_observe.agent.options import default_service_name
-from llm_observe.tracing import instrument, patch
 from llm_observe.tracing.call import Call
+from llm_observe.tracing.wrapping import instrument, patch
 
 logger = logging.getLogger("llm_observe")
 

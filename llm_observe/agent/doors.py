@@ -3,7 +3,7 @@
 `observe()` is one door. ``llm-observe run`` is another: what its command line said is kept here,
 below what the program says itself. OpenTelemetry's own means (`llm_observe.instrumentor`) are a
 third. Where a tracer provider is in place that is not ours, calls go there
-(`llm_observe.tracing.foreign_pipeline`), so that the app's traces stay whole.
+(`llm_observe.tracing.foreign.pipeline`), so that the app's traces stay whole.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from llm_observe.errors import Problem
 from llm_observe.settings.documents import merge
 from llm_observe.settings.layers import Layer, LayerValue, resolve
 from llm_observe.settings.model import Settings
-from llm_observe.tracing import patch
 from llm_observe.tracing.applying import Grants
-from llm_observe.tracing.applying_foreign import name_of, not_enforceable, out_of_reach
+from llm_observe.tracing.foreign.applying import name_of, not_enforceable, out_of_reach
 from llm_observe.tracing.pipeline import Pipeline
 from llm_observe.tracing.starting import OwnProvider
+from llm_observe.tracing.wrapping import patch
 
 if TYPE_CHECKING:
-    from llm_observe.tracing.foreign import ForeignRecorder
-    from llm_observe.tracing.foreign_pipeline import ForeignPipeline
+    from llm_observe.tracing.foreign.pipeline import ForeignPipeline
+    from llm_observe.tracing.foreign.recorder import ForeignRecorder
 
 PROVIDER = "llm_observe.tracer_provider"
 """Resource attribute: the provider that calls are recorded on, where it is not ours."""
@@ -76,7 +76,7 @@ def make_pipeline(
     own = Pipeline(resource, settings, config_hash, grants=grants)
     provider, recorder = foreign_provider(), _instrumentors()
     if provider is not None:
-        module = importlib.import_module("llm_observe.tracing.foreign_pipeline")
+        module = importlib.import_module("llm_observe.tracing.foreign.pipeline")
         meters = recorder.meter_provider if recorder else None
         foreign: ForeignPipeline = module.ForeignPipeline(provider, own, meters)
         return foreign
@@ -90,7 +90,7 @@ def _instrumentors() -> ForeignRecorder | None:
 
     Under ``llm-observe run`` it is kept by what stands in until observation begins.
     """
-    module, recorder = sys.modules.get("llm_observe.tracing.foreign"), patch.connected()
+    module, recorder = sys.modules.get("llm_observe.tracing.foreign.recorder"), patch.connected()
     recorder = getattr(recorder, "before", recorder)
     there = module is not None and isinstance(recorder, module.ForeignRecorder)
     return cast("ForeignRecorder", recorder) if there else None

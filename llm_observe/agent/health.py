@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from llm_observe.opamp import Health
 from llm_observe.tracing.export.status import DestinationStatus, PipelineStatus, SignalStatus
-from llm_observe.tracing.instrument import InstrumentorInfo
+from llm_observe.tracing.wrapping.instrument import InstrumentorInfo
 
 STATES_S = 5.0
 """A change of what is healthy is told at once, and then at most this often (seconds)."""

@@ -19,8 +19,8 @@ from llm_observe.agent.exits import exits
 from llm_observe.agent.options import Options
 from llm_observe.agent.status import Link, Status, delivered
 from llm_observe.settings.model import Settings
-from llm_observe.tracing import instrument, patch
 from llm_observe.tracing.export import late
+from llm_observe.tracing.wrapping import instrument, patch
 from llm_observe.uids import uid_text
 
 if TYPE_CHECKING:

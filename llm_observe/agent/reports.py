@@ -24,7 +24,7 @@ from llm_observe.opamp import (
     ConfigStatus,
 )
 from llm_observe.settings.schema import schema_hash
-from llm_observe.tracing.instrument import InstrumentorInfo
+from llm_observe.tracing.wrapping.instrument import InstrumentorInfo
 
 _SAMPLING = "sampling"
 SOURCES = f"{ENTRY}.sources"

@@ -36,9 +36,9 @@ from llm_observe.policy.capture import Clocks
 from llm_observe.policy.grants import Book
 from llm_observe.settings.layers import Resolved
 from llm_observe.settings.schema import schema_hash
-from llm_observe.tracing import instrument
 from llm_observe.tracing.clocks import present
 from llm_observe.tracing.gate import gate
+from llm_observe.tracing.wrapping import instrument
 
 __all__ = ["Runtime", "Start", "dialling", "prepare"]
 

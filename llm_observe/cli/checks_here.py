@@ -13,7 +13,7 @@ from llm_observe.agent.options import Options
 from llm_observe.cli.finding import Finding, broken, ok, remark, warning
 from llm_observe.cli.run_plan import VARIABLE
 from llm_observe.settings.environment import ROWS
-from llm_observe.tracing.instrument import InstrumentorInfo, install, installed, uninstall
+from llm_observe.tracing.wrapping.instrument import InstrumentorInfo, install, installed, uninstall
 
 OLDEST, NEWEST = (3, 11), (3, 13)
 

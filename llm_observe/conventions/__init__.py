@@ -1,6 +1,6 @@
 """One table: our field ↔ attribute key in OpenInference and in OTel GenAI ↔ kind of content.
 
-Three readers: `llm_observe.tracing.render` writes both conventions from it and scrubs the spans
+Three readers: `llm_observe.tracing.rendering.render` writes both conventions from it and scrubs the spans
 of other instrumentors by it, and the span store promotes its columns by it. Plain data.
 
 GenAI names are those of semantic conventions 1.41, which most back ends read today; where release

@@ -23,9 +23,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from llm_observe.settings.model import CaptureLevel
-from llm_observe.tracing import instrument, patch
 from llm_observe.tracing.call import Call, start_attributes
-from llm_observe.tracing.render import render
+from llm_observe.tracing.rendering.render import render
+from llm_observe.tracing.wrapping import instrument, patch
 
 _MOST_ATTRIBUTES = 20_000
 
@@ -70,7 +70,7 @@ class CapturedSpans:
         self._exporter.clear()
 
     def start(self, call: Call, context: Context | None = None) -> Span:
-        """Begin a call's span (`llm_observe.tracing.patch.Recorder`)."""
+        """Begin a call's span (`llm_observe.tracing.wrapping.patch.Recorder`)."""
         return self._tracer.start_span(
             call.name,
             context,

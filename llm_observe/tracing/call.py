@@ -1,7 +1,7 @@
 """One LLM call as data.
 
 The wrapper makes a `Call` when a call begins, a provider fills it, and nothing is turned into
-attributes before a worker renders it (`llm_observe.tracing.render`) under the policy in force at
+attributes before a worker renders it (`llm_observe.tracing.rendering.render`) under the policy in force at
 that moment. Filling it is all that the caller's thread pays for.
 
 Times are nanoseconds since the epoch. They are taken from one wall-clock reading and the

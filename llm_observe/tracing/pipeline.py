@@ -24,7 +24,6 @@ from llm_observe.policy.capture import Clocks
 from llm_observe.policy.tightening import grants_of_both
 from llm_observe.settings.layers import active_destinations
 from llm_observe.settings.model import Settings
-from llm_observe.tracing import inflight
 from llm_observe.tracing.applying import Applied, Grants, stuck, tightened, untried
 from llm_observe.tracing.call import Call
 from llm_observe.tracing.clocks import present
@@ -38,10 +37,11 @@ from llm_observe.tracing.export.probe import probe_all
 from llm_observe.tracing.export.status import PipelineStatus
 from llm_observe.tracing.export.tail import Tail
 from llm_observe.tracing.gate import gate
-from llm_observe.tracing.privacy import Privacy
-from llm_observe.tracing.sampler import LiveSampler
+from llm_observe.tracing.rendering.privacy import Privacy
+from llm_observe.tracing.sampling.sampler import LiveSampler
+from llm_observe.tracing.sampling.subjects import service_of
 from llm_observe.tracing.starting import Foreign, OwnProvider, Starter, is_sampled
-from llm_observe.tracing.subjects import service_of
+from llm_observe.tracing.wrapping import inflight
 
 _METRICS = "llm_observe.tracing.metrics"
 _LONGEST_WAIT_S = 1.0

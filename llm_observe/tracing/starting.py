@@ -24,9 +24,9 @@ from opentelemetry.trace import (
 
 from llm_observe.tracing.call import SCOPE, Call, start_attributes
 from llm_observe.tracing.contexts import has_span
-from llm_observe.tracing.sampler import LiveSampler
+from llm_observe.tracing.sampling.sampler import LiveSampler
+from llm_observe.tracing.sampling.subjects import service_of
 from llm_observe.tracing.span import CallSpan, HeldCallSpan, Origin
-from llm_observe.tracing.subjects import service_of
 from llm_observe.version import __version__
 
 MOST_ATTRIBUTES = 10_000

@@ -145,7 +145,7 @@ def test_a_program_in_the_midst_of_observing_itself_when_time_is_up_has_the_only
         """
 import threading, llm_observe
 from llm_observe.agent import handle
-from llm_observe.tracing import patch
+from llm_observe.tracing.wrapping import patch
 waiting, options, threads = patch.connected(), handle._options, []
 def while_time_is_up(arguments):
     if not threads:

@@ -17,7 +17,7 @@ import llm_observe
 from opentelemetry import trace
 from llm_observe.agent import handle as module
 from llm_observe.errors import SettingsError
-from llm_observe.tracing import patch
+from llm_observe.tracing.wrapping import patch
 """
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from llm_observe.agent.health import COUNTS_S, FAULT_S, STATES_S, Seen, Watch, tree
 from llm_observe.opamp import Health
 from llm_observe.tracing.export.status import DestinationStatus, PipelineStatus, SignalStatus
-from llm_observe.tracing.instrument import InstrumentorInfo
+from llm_observe.tracing.wrapping.instrument import InstrumentorInfo
 
 REPLICATE = InstrumentorInfo("replicate", "replicate", "1.0.7", "active")
 DOWN: dict[str, Any] = {"last_error": "no answer", "last_error_at": 2.0, "last_success": 1.0}

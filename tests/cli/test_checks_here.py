@@ -12,7 +12,7 @@ from llm_observe.agent.options import read_options
 from llm_observe.cli import checks_here
 from llm_observe.cli.finding import Finding, State
 from llm_observe.settings.environment import ROWS
-from llm_observe.tracing.instrument import InstrumentorInfo
+from llm_observe.tracing.wrapping.instrument import InstrumentorInfo
 
 
 def states(findings: Iterable[Finding]) -> list[State]:

@@ -10,7 +10,7 @@ from replicate.exceptions import ModelError
 
 import llm_observe
 from llm_observe.testing import FakeReplicate, Fault, ScriptedEngine, capture_spans
-from llm_observe.tracing import patch
+from llm_observe.tracing.wrapping import patch
 from tests.testing.conftest import Connect
 
 MODEL = "meta/llama-2-7b-chat"

@@ -16,9 +16,9 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 from opentelemetry.trace import Span
 from replicate.client import Client
 
-from llm_observe.tracing import instrument, patch
 from llm_observe.tracing.call import Call
 from llm_observe.tracing.gate import gate
+from llm_observe.tracing.wrapping import instrument, patch
 
 WORDS = ["Llamas ", "live ", "in ", "Peru", "."]
 METRICS = {"input_token_count": 7, "output_token_count": 5, "predict_time": 0.5}

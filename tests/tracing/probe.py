@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from opentelemetry.context import Context, create_key, get_current, set_value
 
-from llm_observe.tracing.blocks import Block, Stay
-from llm_observe.tracing.decorating import decorated
+from llm_observe.tracing.around.blocks import Block, Stay
+from llm_observe.tracing.around.decorating import decorated
 
 KEY = create_key("probe")
 

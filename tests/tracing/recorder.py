@@ -9,8 +9,8 @@ from typing import Any
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 
-from llm_observe.tracing import patch
 from llm_observe.tracing.gate import gate
+from llm_observe.tracing.wrapping import patch
 from tests.tracing.doubles import KeepingRecorder
 
 

@@ -10,9 +10,9 @@ import pytest
 from llm_observe.conventions import FIELDS, METRICS, Field, Kind
 from llm_observe.policy.capture import Verdict, verdict
 from llm_observe.settings.model import CaptureLevel
-from llm_observe.tracing import inflight
 from llm_observe.tracing.providers import PROVIDERS, replicate_answer, replicate_fetch
 from llm_observe.tracing.snapshots import MAX_ITEMS
+from llm_observe.tracing.wrapping import inflight
 
 PAGE = (Path(__file__).parents[2] / "docs" / "instrumentation.md").read_text()
 WORDS = {"yes": Verdict.KEEP, "masked": Verdict.MASK, "–": Verdict.DROP}

@@ -19,10 +19,10 @@ from llm_observe.settings.model import (
     Settings,
     TraceMatcher,
 )
-from llm_observe.tracing.feedback import score
+from llm_observe.tracing.around.feedback import score
+from llm_observe.tracing.around.steps import trace
 from llm_observe.tracing.pipeline import Pipeline
-from llm_observe.tracing.recorder import connect
-from llm_observe.tracing.steps import trace
+from llm_observe.tracing.wrapping.recorder import connect
 from tests.tracing.export.drive import (
     PATIENCE_S,
     attributes,

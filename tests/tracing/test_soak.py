@@ -20,9 +20,9 @@ import pytest
 from replicate.client import Client
 
 from llm_observe.testing import OTLPSink, serve_in_thread
-from llm_observe.tracing import inflight, instrument, patch
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.pipeline import Pipeline
+from llm_observe.tracing.wrapping import inflight, instrument, patch
 from tests.tracing.doubles import MODEL, PROMPT, ReplicateAPI
 from tests.tracing.export.drive import running_pipeline, settings
 

@@ -20,7 +20,7 @@ from opentelemetry.trace import (
 )
 
 from llm_observe.settings.model import Sampling
-from llm_observe.tracing.sampler import LiveSampler
+from llm_observe.tracing.sampling.sampler import LiveSampler
 from llm_observe.tracing.span import CallSpan
 from llm_observe.tracing.starting import OwnProvider, Starter, is_sampled
 from tests.tracing.export.drive import make_call

@@ -9,8 +9,8 @@ from typing import Any
 import wrapt
 
 from llm_observe.tracing.call import Call
-from llm_observe.tracing.patch import Patch
 from llm_observe.tracing.providers.base import Kind, Target
+from llm_observe.tracing.wrapping.patch import Patch
 
 
 class Thing:

@@ -18,7 +18,7 @@ from llm_observe.tracing.export.present import present_all
 from llm_observe.tracing.export.target import Signal
 from llm_observe.tracing.export.transport import Transport
 from llm_observe.tracing.export.verdict import Answer
-from llm_observe.tracing.privacy import Privacy
+from llm_observe.tracing.rendering.privacy import Privacy
 
 _GRPC = "llm_observe.tracing.export.grpc_transport"
 _VERBOSITY = "GRPC_VERBOSITY"

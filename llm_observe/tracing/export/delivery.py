@@ -14,7 +14,7 @@ from llm_observe.tracing.export.bounds import Bounds
 from llm_observe.tracing.export.entry import Entry
 from llm_observe.tracing.export.status import DestinationStatus
 from llm_observe.tracing.export.worker import DestinationWorker
-from llm_observe.tracing.privacy import Privacy
+from llm_observe.tracing.rendering.privacy import Privacy
 
 
 class Delivery:

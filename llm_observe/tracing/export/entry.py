@@ -8,7 +8,7 @@ from typing import NamedTuple
 from opentelemetry.sdk.trace import ReadableSpan
 
 from llm_observe.tracing.call import Call
-from llm_observe.tracing.held import HeldTrace
+from llm_observe.tracing.sampling.held import HeldTrace
 
 
 class Entry(NamedTuple):

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from llm_observe.settings.model import Destination
-from llm_observe.tracing.privacy import Exposure
+from llm_observe.tracing.rendering.privacy import Exposure
 
 _FORGET = struct.pack("ii", 1, 0)
 
@@ -61,7 +61,7 @@ class SocketWire:
 class Exchange:
     """What is on the wire: made under ``privacy``, for ``destination``, until ``deadline``.
 
-    ``privacy`` tells the `llm_observe.tracing.privacy.Privacy` it was made under; None: it holds
+    ``privacy`` tells the `llm_observe.tracing.rendering.privacy.Privacy` it was made under; None: it holds
     nothing that one of them governs. ``late`` says whether it must not leave any more.
 
     ``opened`` and ``close`` are for the sending thread, the rest for any.

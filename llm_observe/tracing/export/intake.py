@@ -23,7 +23,6 @@ from typing import Any, Protocol
 from opentelemetry.trace import Span
 
 from llm_observe.settings.model import KeepRules
-from llm_observe.tracing import inflight
 from llm_observe.tracing.call import Call
 from llm_observe.tracing.export.bounds import Bounds
 from llm_observe.tracing.export.completions import Completions, Ticket
@@ -32,7 +31,8 @@ from llm_observe.tracing.export.quiet import quiet
 from llm_observe.tracing.export.tail import Tail
 from llm_observe.tracing.export.turns import in_turns
 from llm_observe.tracing.gate import gate
-from llm_observe.tracing.held import HeldTraces
+from llm_observe.tracing.sampling.held import HeldTraces
+from llm_observe.tracing.wrapping import inflight
 
 _TICK_S = 1.0
 _GATHER_S = 0.05

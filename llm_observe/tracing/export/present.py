@@ -29,10 +29,10 @@ from llm_observe.policy.matching import Subject
 from llm_observe.tracing.call import Call, start_attributes
 from llm_observe.tracing.export.entry import Entry
 from llm_observe.tracing.export.turns import in_turns
-from llm_observe.tracing.filtering import filter_under
 from llm_observe.tracing.gate import gate
-from llm_observe.tracing.privacy import Privacy
-from llm_observe.tracing.render import (
+from llm_observe.tracing.rendering.filtering import filter_under
+from llm_observe.tracing.rendering.privacy import Privacy
+from llm_observe.tracing.rendering.render import (
     By,
     Filter,
     filter_of,
@@ -41,8 +41,8 @@ from llm_observe.tracing.render import (
     scrub_event,
     scrub_status,
 )
+from llm_observe.tracing.sampling.subjects import service_of, subject_of_attributes, subject_of_call
 from llm_observe.tracing.span import CallSpan
-from llm_observe.tracing.subjects import service_of, subject_of_attributes, subject_of_call
 
 
 class OutgoingSpan(ReadableSpan):

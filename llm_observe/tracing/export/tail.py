@@ -14,7 +14,7 @@ from llm_observe.policy.keeping import Facts, reason
 from llm_observe.settings.model import KeepRules
 from llm_observe.tracing.export.entry import Entry
 from llm_observe.tracing.export.facts import facts_of
-from llm_observe.tracing.held import HeldTrace, HeldTraces
+from llm_observe.tracing.sampling.held import HeldTrace, HeldTraces
 
 _MIB = 1024 * 1024
 

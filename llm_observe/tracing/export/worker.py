@@ -32,7 +32,7 @@ from llm_observe.tracing.export.quiet import quiet
 from llm_observe.tracing.export.status import DestinationStatus, joined
 from llm_observe.tracing.export.verdict import Answer, Verdict, explain
 from llm_observe.tracing.gate import gate
-from llm_observe.tracing.privacy import Exposure, Privacy
+from llm_observe.tracing.rendering.privacy import Exposure, Privacy
 
 if TYPE_CHECKING:
     from llm_observe.tracing.export.backend import Backend

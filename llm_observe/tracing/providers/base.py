@@ -1,7 +1,7 @@
 """What a provider is: pure functions from a client's requests and answers to a `Call`.
 
 On the app's threads a provider never touches a socket, a span or the caller's objects beyond
-reading them. The one wrapper (`llm_observe.tracing.patch`) drives it, and guards it: a provider may raise.
+reading them. The one wrapper (`llm_observe.tracing.wrapping.patch`) drives it, and guards it: a provider may raise.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Kind = Literal[
 ``lazy``                a generator function: begins a call at its first step
 ``open``                begins a call and returns an object with which the app goes on: it is over
                         when a ``follow`` says so, when the last such object is dropped, or after
-                        `llm_observe.tracing.inflight.OPEN_S` without a step
+                        `llm_observe.tracing.wrapping.inflight.OPEN_S` without a step
 ``follow``              goes on with an opened call: waits, reloads, cancels
 ``follow_lazy``         a generator function that streams the answer of an opened call
 ======================  ==========================================================================

@@ -16,7 +16,7 @@ from llm_observe.tracing.call import Call
 from llm_observe.tracing.export import otlp
 from llm_observe.tracing.export.entry import Entry
 from llm_observe.tracing.export.present import present, present_all
-from llm_observe.tracing.privacy import Privacy
+from llm_observe.tracing.rendering.privacy import Privacy
 from llm_observe.tracing.span import CallSpan, Origin
 from tests.tracing.export.drive import CANARY, make_call
 

@@ -11,7 +11,7 @@ from opentelemetry.trace import SpanContext, Status, StatusCode, TraceFlags
 from llm_observe.settings.model import KeepRules
 from llm_observe.tracing.export.entry import Entry
 from llm_observe.tracing.export.tail import Tail, TailCounts
-from llm_observe.tracing.held import HeldTraces
+from llm_observe.tracing.sampling.held import HeldTraces
 from tests.tracing.export.drive import make_call
 
 ERRORS = KeepRules(errors=True)

@@ -19,7 +19,7 @@ from llm_observe.tracing.export.bounds import Bounds
 from llm_observe.tracing.export.entry import Entry
 from llm_observe.tracing.export.worker import DestinationWorker
 from llm_observe.tracing.gate import gate
-from llm_observe.tracing.privacy import Privacy
+from llm_observe.tracing.rendering.privacy import Privacy
 from tests.tracing.export.drive import PATIENCE_S, QUICK, RESOURCE
 from tests.tracing.export.sink import Reply, Sink
 

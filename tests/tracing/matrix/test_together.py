@@ -21,9 +21,9 @@ from llm_observe.testing import (
     ScriptedEngine,
     serve_in_thread,
 )
-from llm_observe.tracing import inflight, instrument, patch
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.pipeline import Pipeline
+from llm_observe.tracing.wrapping import inflight, instrument, patch
 from tests.tracing.export.drive import PATIENCE_S, attributes, running_pipeline, settings
 from tests.tracing.matrix.clients import surfaces
 from tests.tracing.matrix.driving import drive, drive_async

@@ -25,9 +25,9 @@ from llm_observe.testing import (
     ServerLimits,
     serve_in_thread,
 )
-from llm_observe.tracing import instrument, patch
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.pipeline import Pipeline
+from llm_observe.tracing.wrapping import instrument, patch
 from tests.tracing.export.drive import PATIENCE_S, running_pipeline, settings
 from tests.tracing.matrix.driving import drive, drive_async
 from tests.tracing.matrix.seen import Seen

@@ -13,7 +13,7 @@ from replicate.exceptions import ModelError, ReplicateError
 
 from llm_observe.settings.model import CaptureLevel
 from llm_observe.tracing.call import Message
-from llm_observe.tracing.render import render
+from llm_observe.tracing.rendering.render import render
 from tests.tracing.doubles import (
     MODEL,
     PROMPT,

@@ -13,7 +13,7 @@ import pytest
 from opentelemetry import trace as otel
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
-from llm_observe.tracing.context import context
+from llm_observe.tracing.around.context import context
 from tests.tracing.doubles import (
     MODEL,
     WORDS,

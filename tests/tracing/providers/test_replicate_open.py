@@ -13,9 +13,9 @@ from replicate.client import Client
 from replicate.exceptions import ModelError, ReplicateError
 
 from llm_observe.settings.model import CaptureLevel
-from llm_observe.tracing import inflight
 from llm_observe.tracing.call import Message
-from llm_observe.tracing.render import render
+from llm_observe.tracing.rendering.render import render
+from llm_observe.tracing.wrapping import inflight
 from tests.tracing.doubles import MODEL, PROMPT, WORDS, KeepingRecorder, ReplicateAPI
 
 TEXT = "".join(WORDS)

@@ -16,7 +16,7 @@ from opentelemetry.context import (
     set_value,
 )
 
-from llm_observe.tracing import inflight
+from llm_observe.tracing.wrapping import inflight
 from tests.tracing.doubles import MODEL, PROMPT, WORDS, KeepingRecorder, ReplicateAPI
 from tests.tracing.providers.test_replicate_open import create
 

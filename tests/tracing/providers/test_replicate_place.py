@@ -14,11 +14,11 @@ from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach,
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from llm_observe.settings.model import CaptureLevel
-from llm_observe.tracing import instrument
+from llm_observe.tracing.around.context import context
 from llm_observe.tracing.call import Message
-from llm_observe.tracing.context import context
 from llm_observe.tracing.gate import gate
-from llm_observe.tracing.render import render
+from llm_observe.tracing.rendering.render import render
+from llm_observe.tracing.wrapping import instrument
 from tests.tracing.doubles import (
     MODEL,
     PROMPT,

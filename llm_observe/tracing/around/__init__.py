@@ -1,0 +1,1 @@
+"""What a program says around its calls: steps, context, scores, silence."""

@@ -1,0 +1,1 @@
+"""On a provider that is not ours: rendered at the end, switched where it can be."""

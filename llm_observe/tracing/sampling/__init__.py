@@ -1,0 +1,1 @@
+"""Which traces are recorded: decided at their root, live."""
