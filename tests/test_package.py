@@ -42,7 +42,7 @@ def tracked(*patterns: str) -> set[str]:
     "pattern",
     [
         "llm_observe/*.py", "chatbot_app/*.py", "llm_observe/opamp/_pb", "llm_observe/control/templates",
-        "llm_observe/control/static", "llm_observe/control/migrations", "*/py.typed",
+        "llm_observe/control/static", "llm_observe/control/store/migrations", "*/py.typed",
     ],
 )  # fmt: skip
 def test_every_file_of_the_packages_is_in_the_wheel(names: set[str], pattern: str) -> None:

@@ -24,7 +24,7 @@ from llm_observe.control.assembly import (
     assembled,
     default_data_dir,
 )
-from llm_observe.control.model import TokenKind
+from llm_observe.control.rules.model import TokenKind
 from llm_observe.errors import ControlError, LLMObserveError
 from llm_observe.opamp.wire import MAX_MESSAGE_BYTES
 

@@ -20,13 +20,13 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from llm_observe.control import probes
+from llm_observe.control.access.auth import Border, is_local
+from llm_observe.control.access.door import Door
+from llm_observe.control.access.sessions import Sessions
 from llm_observe.control.api.app import rest
-from llm_observe.control.auth import Border, is_local
-from llm_observe.control.door import Door
 from llm_observe.control.endpoint import Endpoint
 from llm_observe.control.intake import IntakeApp
 from llm_observe.control.service import Service
-from llm_observe.control.sessions import Sessions
 from llm_observe.control.ui import routes as pages
 from llm_observe.errors import LLMObserveError, StoreError
 from llm_observe.spanstore.model import Retention

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 
-from llm_observe.control.model import Notice
+from llm_observe.control.rules.model import Notice
 
 MAX_PENDING = 256
 """Different notices that wait for one watcher before their keys are given up."""

@@ -164,7 +164,7 @@ class ControlClient:
         return self._wire.pages("/grants", {})
 
     def begin_grant(self, wish: Mapping[str, Any], *, dry_run: bool = False) -> Json:
-        """Record more for some time; `llm_observe.control.grants.GrantWish` names the keys.
+        """Record more for some time; `llm_observe.control.rules.grants.GrantWish` names the keys.
 
         With ``dry_run`` nothing is stored or sent: the answer says whom it would reach.
         """

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Mapping
 from uuid import UUID
 
-from llm_observe.control.auth import Border
-from llm_observe.control.model import OUR_ENTRY
+from llm_observe.control.access.auth import Border
+from llm_observe.control.rules.model import OUR_ENTRY
 from llm_observe.control.service import Service
 from llm_observe.errors import LLMObserveError
 from llm_observe.opamp.events import AgentDisconnected, ServerEvent

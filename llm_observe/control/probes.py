@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from llm_observe.control.model import AgentCounts
+from llm_observe.control.rules.model import AgentCounts
 from llm_observe.control.service import Service
 from llm_observe.errors import StoreError
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from llm_observe.control import desired as rules
-from llm_observe.control import plan
-from llm_observe.control.model import AgentSummary, Desired, Presence, Scope, Version
-from llm_observe.control.progress import Target
-from llm_observe.control.record import AgentRecord
-from llm_observe.control.views import summary
+from llm_observe.control.rules import desired as rules
+from llm_observe.control.rules import plan
+from llm_observe.control.rules.model import AgentSummary, Desired, Presence, Scope, Version
+from llm_observe.control.rules.progress import Target
+from llm_observe.control.rules.record import AgentRecord
+from llm_observe.control.rules.views import summary
 
 _Memo = dict[tuple[int, ...], Desired]
 """What is wanted by the versions of the heads that mean an agent."""

@@ -12,16 +12,16 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from llm_observe.control import model
 from llm_observe.control.bus import Bus, Watcher
-from llm_observe.control.cases_fleet import FleetCases
-from llm_observe.control.cases_grants import GrantCases
-from llm_observe.control.cases_tokens import TokenCases
-from llm_observe.control.cases_traces import TraceCases
+from llm_observe.control.cases.fleet import FleetCases
+from llm_observe.control.cases.grants import GrantCases
+from llm_observe.control.cases.tokens import TokenCases
+from llm_observe.control.cases.traces import TraceCases
 from llm_observe.control.roster import Roster
-from llm_observe.control.storage import Storage
+from llm_observe.control.rules import model
+from llm_observe.control.rules.views import counts
+from llm_observe.control.store.storage import Storage
 from llm_observe.control.tokens import Keyring
-from llm_observe.control.views import counts
 from llm_observe.settings.schema import schema_hash
 from llm_observe.spanstore.model import Writing
 
@@ -35,7 +35,7 @@ def release() -> str:
 
 
 class Service(GrantCases, FleetCases, TraceCases, TokenCases):
-    """Use cases as async methods; records of `llm_observe.control.model` in and out.
+    """Use cases as async methods; records of `llm_observe.control.rules.model` in and out.
 
     Order of calls: `Service.open`, any method from any task of that event loop, `stopping`
     (watchers end), `close`. Errors of all methods: `SettingsError` (one problem per key; nothing

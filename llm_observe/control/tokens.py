@@ -6,8 +6,8 @@ import hashlib
 import secrets
 from collections.abc import Callable, Iterable
 
-from llm_observe.control.model import TokenKind, TokenView
-from llm_observe.control.storage import StoredToken
+from llm_observe.control.rules.model import TokenKind, TokenView
+from llm_observe.control.store.storage import StoredToken
 
 PREFIX = "llmo"
 """Tokens begin with it and their kind, so that a scanner or a reader can tell what they found."""

@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 
 from llm_observe.control.assembly import ControlPlane, ServeOptions, assembled
-from llm_observe.control.record import AgentRecord
+from llm_observe.control.rules.record import AgentRecord
 from llm_observe.opamp import events
 from llm_observe.opamp.io.websocket import WebSocketClient
 from llm_observe.opamp.values import (

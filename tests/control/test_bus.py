@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from llm_observe.control.bus import MAX_PENDING, Bus
-from llm_observe.control.model import Notice
+from llm_observe.control.rules.model import Notice
 
 pytestmark = pytest.mark.anyio
 

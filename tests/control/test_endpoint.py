@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from llm_observe.control.assembly import ControlPlane
-from llm_observe.control.model import AgentDetail, AgentSummary, ConfigState, Edit, Progress
+from llm_observe.control.rules.model import AgentDetail, AgentSummary, ConfigState, Edit, Progress
 from llm_observe.errors import NotFound
 from llm_observe.opamp.values import AgentCapabilities, Component, Components, ConfigFile
 from tests.control.conftest import OURS, App, eventually, listening
@@ -238,7 +238,7 @@ async def test_many_agents_acknowledge_in_few_transactions(plane: ControlPlane, 
 
 
 async def test_a_token_is_asked_for_once_there_is_one(plane: ControlPlane, url: str) -> None:
-    from llm_observe.control.model import TokenKind
+    from llm_observe.control.rules.model import TokenKind
 
     ingest = await plane.service.create_token(TokenKind.INGEST, "apps")
     admin = await plane.service.create_token(TokenKind.ADMIN, "people")

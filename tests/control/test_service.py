@@ -10,8 +10,8 @@ from uuid import UUID
 
 import pytest
 
-from llm_observe.control import cases_fleet
-from llm_observe.control.model import Edit, Notice, Presence, TokenKind
+from llm_observe.control.cases import fleet as cases_fleet
+from llm_observe.control.rules.model import Edit, Notice, Presence, TokenKind
 from llm_observe.control.service import Service
 from llm_observe.errors import Conflict, NotFound, SettingsError
 from llm_observe.opamp.events import AgentConnected, AgentDisconnected, StatusReported

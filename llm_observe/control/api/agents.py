@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from llm_observe.control.api.answers import Serving
-from llm_observe.control.model import AgentDetail, AgentSummary, Page
+from llm_observe.control.rules.model import AgentDetail, AgentSummary, Page
 
 router = APIRouter(tags=["agents"])
 Cursor = Annotated[str | None, Query(max_length=1024, description="`next` of an earlier page")]

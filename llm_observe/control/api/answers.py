@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from llm_observe.control.door import ACTOR, problem_body
+from llm_observe.control.access.door import ACTOR, problem_body
 from llm_observe.control.service import Service
 from llm_observe.errors import (
     Conflict,

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from llm_observe.control.api.answers import Actor, Serving
-from llm_observe.control.grants import LONGEST_S, GrantResult, GrantView, GrantWish
-from llm_observe.control.model import ChangeResult, Page
+from llm_observe.control.rules.grants import LONGEST_S, GrantResult, GrantView, GrantWish
+from llm_observe.control.rules.model import ChangeResult, Page
 from llm_observe.settings.model import CaptureLevel
 
 router = APIRouter(tags=["grants"])

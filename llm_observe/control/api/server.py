@@ -13,7 +13,7 @@ from starlette.responses import StreamingResponse
 
 from llm_observe.control.api.answers import Actor, Serving
 from llm_observe.control.bus import Watcher
-from llm_observe.control.model import (
+from llm_observe.control.rules.model import (
     AuditRow,
     NewToken,
     Notice,

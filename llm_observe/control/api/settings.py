@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from llm_observe.control.api.agents import Cursor
 from llm_observe.control.api.answers import Actor, Serving
-from llm_observe.control.model import (
+from llm_observe.control.rules.model import (
     ChangeResult,
     Edit,
     Page,

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from llm_observe.control.model import (
+from llm_observe.control.rules.model import (
     Acknowledged,
     AckState,
     AgentDetail,

@@ -6,9 +6,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from llm_observe.control.door import ACTOR
-from llm_observe.control.model import NewToken, TokenKind
-from llm_observe.control.sessions import Sessions
+from llm_observe.control.access.door import ACTOR
+from llm_observe.control.access.sessions import Sessions
+from llm_observe.control.rules.model import NewToken, TokenKind
 from llm_observe.control.ui.login import sign_in
 from llm_observe.control.ui.site import Site
 from llm_observe.errors import Conflict

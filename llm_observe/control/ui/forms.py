@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from starlette.datastructures import FormData
 
-from llm_observe.control.model import Edit, SettingsView
+from llm_observe.control.rules.model import Edit, SettingsView
 from llm_observe.errors import Problem, SettingsError
 from llm_observe.settings.documents import Fragment, flatten, join_path
 from llm_observe.settings.model import CaptureLevel

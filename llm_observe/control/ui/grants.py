@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from llm_observe.control.door import ACTOR
-from llm_observe.control.grants import GrantWish
+from llm_observe.control.access.door import ACTOR
+from llm_observe.control.rules.grants import GrantWish
 from llm_observe.control.ui.forms import LEVELS, MAX_COMMENT, text_of
 from llm_observe.control.ui.history import FINAL, followed
 from llm_observe.control.ui.site import Site

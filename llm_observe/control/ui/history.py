@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from llm_observe.control.door import ACTOR
-from llm_observe.control.grants import not_revived
-from llm_observe.control.model import Edit, Progress, ProgressState, VersionDetail
+from llm_observe.control.access.door import ACTOR
+from llm_observe.control.rules.grants import not_revived
+from llm_observe.control.rules.model import Edit, Progress, ProgressState, VersionDetail
 from llm_observe.control.service import Service
 from llm_observe.control.ui.forms import MAX_COMMENT, as_yaml, text_of
 from llm_observe.control.ui.site import Site

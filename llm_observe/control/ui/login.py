@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from llm_observe.control.sessions import COOKIE, LIFETIME_S, Sessions
+from llm_observe.control.access.sessions import COOKIE, LIFETIME_S, Sessions
 from llm_observe.control.ui.site import Site
 
 

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from llm_observe.control.model import AgentSummary
+from llm_observe.control.rules.model import AgentSummary
 from llm_observe.control.ui import charts, filters
 from llm_observe.control.ui.site import Site
 from llm_observe.spanstore.model import Page, TraceFilter, TraceSummary

@@ -17,8 +17,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from llm_observe.control.door import ACTOR
-from llm_observe.control.model import AgentSummary, Edit, SettingsView, Skipped
+from llm_observe.control.access.door import ACTOR
+from llm_observe.control.rules.model import AgentSummary, Edit, SettingsView, Skipped
 from llm_observe.control.ui import forms
 from llm_observe.control.ui.history import FINAL, followed
 from llm_observe.control.ui.site import Site

@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from llm_observe.control.door import ACTOR, BodyTooLarge
-from llm_observe.control.model import AgentSummary, StatusView
+from llm_observe.control.access.door import ACTOR, BodyTooLarge
+from llm_observe.control.rules.model import AgentSummary, StatusView
 from llm_observe.control.service import Service
 from llm_observe.control.ui.templating import Templates
 from llm_observe.errors import Conflict, NotFound, SettingsError, StoreError

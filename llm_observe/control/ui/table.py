@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from starlette.routing import BaseRoute, Mount
 
+from llm_observe.control.access.sessions import Sessions
 from llm_observe.control.service import Service
-from llm_observe.control.sessions import Sessions
 from llm_observe.control.ui.agents import Agents
 from llm_observe.control.ui.connect import Connect
 from llm_observe.control.ui.grants import GrantPages

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from llm_observe.control.model import VersionSummary
+from llm_observe.control.rules.model import VersionSummary
 from llm_observe.control.ui import calls, charts, filters, waterfall
 from llm_observe.control.ui.site import Site
 from llm_observe.control.ui.templating import HEADERS

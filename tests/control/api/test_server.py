@@ -7,7 +7,7 @@ import pytest
 
 from llm_observe.control.api.server import _events
 from llm_observe.control.assembly import ControlPlane
-from llm_observe.control.model import Edit
+from llm_observe.control.rules.model import Edit
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from llm_observe.control.model import OUR_ENTRY, SOURCES_ENTRY, Edit
+from llm_observe.control.rules.model import OUR_ENTRY, SOURCES_ENTRY, Edit
 from llm_observe.control.service import Service
 from llm_observe.opamp.events import AgentConnected, AgentDisconnected, StatusReported
 from llm_observe.opamp.values import (

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from llm_observe.control.assembly import ControlPlane, ServeOptions, assembled
-from llm_observe.control.model import TokenKind
+from llm_observe.control.rules.model import TokenKind
 from llm_observe.control.ui.login import local_target
 from tests.control.ui.conftest import LOCAL, Browser
 from tests.control.ui.seed import World

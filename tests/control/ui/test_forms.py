@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from starlette.datastructures import FormData, UploadFile
 
-from llm_observe.control.model import SettingsView
+from llm_observe.control.rules.model import SettingsView
 from llm_observe.control.ui import forms
 from llm_observe.errors import SettingsError
 
