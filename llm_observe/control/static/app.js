@@ -159,6 +159,17 @@
   let stream = null;
   const send = (topic, catchUp) =>
     document.body.dispatchEvent(new CustomEvent(`live:${topic}`, { detail: { catchUp } }));
+  // A part that waits for an answer is replaced by it, and then knows nothing of what it was told
+  // meanwhile: the answer may be older, so the part is told again when it stands.
+  const missed = new Set();
+  const asking = (topic) =>
+    document.querySelector(`[data-live][hx-trigger*="live:${topic} "].htmx-request`) !== null;
+  const hand = (topic) => {
+    if (asking(topic)) { missed.add(topic); } else { missed.delete(topic); send(topic, false); }
+  };
+  document.addEventListener("htmx:afterRequest", () => {
+    if (missed.size) setTimeout(() => { for (const topic of [...missed]) hand(topic); }, 50);
+  });
   const tell = (topic) => {
     if (resting.has(topic)) { resting.set(topic, true); return; }
     resting.set(topic, false);
@@ -167,7 +178,7 @@
       resting.delete(topic);
       if (again) tell(topic);
     }, EVERY_MS[topic]);
-    send(topic, false);
+    hand(topic);
   };
   const state = document.getElementById("live-state");
   const mark = (live) => {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
+import time
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from typing import Any, Literal
 import pytest
 import uvicorn
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from llm_observe.control.assembly import ServeOptions, assembled
 from tests.control.ui.seed import CHATBOT, SCRIPT, WORKER, World, fill
@@ -265,6 +266,21 @@ def test_new_calls_appear_without_reload_and_charts_are_drawn(live: Live, page: 
     expect(page.get_by_text("A brand new question")).to_be_visible()
     expect(page.locator(f"tr.is-new[data-trace='{trace}']")).to_be_visible()
     expect(page.locator("#announcer")).to_have_text("1 new call")
+
+
+def test_what_changes_while_a_part_is_asked_for_is_shown_too(live: Live, page: Page) -> None:
+    trace = live.call("A question", nested=True)
+
+    def late(route: Route) -> None:
+        """An answer from before the score, which comes after the page was told of it."""
+        answer = route.fetch()
+        live.judge(trace, score=1)
+        time.sleep(1)
+        route.fulfill(response=answer)
+
+    page.route("**/traces/*?span=*", late, times=1)
+    page.goto(f"/traces/{trace}")
+    expect(page.locator("#waterfall .score")).to_have_text("helpful 1")
 
 
 def test_a_score_that_arrives_later_is_shown_without_reload(live: Live, page: Page) -> None:
