@@ -216,7 +216,8 @@ def _default_layer(
 
 
 _LIMIT_LISTS = ("destination_hosts", "remote_keys")
-_LIMIT_KEYS = ("capture_level", *_LIMIT_LISTS, "grant_longest_s")
+_LIMIT_NUMBERS = {"grant_longest_s": "seconds", "queue_mib": "MiB"}
+_LIMIT_KEYS = ("capture_level", *_LIMIT_LISTS, *_LIMIT_NUMBERS)
 
 
 def _limits(given: Limits | Mapping[str, Any] | None, environment: Limits) -> Limits:
@@ -229,6 +230,7 @@ def _limits(given: Limits | Mapping[str, Any] | None, environment: Limits) -> Li
         destination_hosts=_stricter(code.destination_hosts, environment.destination_hosts),
         remote_keys=_stricter(code.remote_keys, environment.remote_keys),
         grant_longest_s=min(code.grant_longest_s, environment.grant_longest_s),
+        queue_mib=min(code.queue_mib, environment.queue_mib),
     )
 
 
@@ -246,16 +248,19 @@ def _limits_from(given: Mapping[str, Any]) -> Limits:
         raise SettingsError(
             [Problem("limits.capture_level", repr(values["capture_level"]), f"one of {levels}")]
         ) from None
-    values["grant_longest_s"] = _seconds(values.get("grant_longest_s", Limits().grant_longest_s))
+    for name in _LIMIT_NUMBERS:
+        if name in values:
+            values[name] = _number(name, values[name])
     for name in _LIMIT_LISTS:
         values[name] = None if values.get(name) is None else tuple(values[name])
     return Limits(**values)
 
 
-def _seconds(value: Any) -> float:
+def _number(name: str, value: Any) -> float:
     plain = isinstance(value, int | float) and not isinstance(value, bool)
     if not plain or not value >= 0:
-        problem = Problem("limits.grant_longest_s", repr(value), "seconds, at least 0")
+        expected = f"{_LIMIT_NUMBERS[name]}, at least 0"
+        problem = Problem(f"limits.{name}", repr(value), expected)
         raise SettingsError([problem])
     return float(value)
 

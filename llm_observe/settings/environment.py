@@ -249,10 +249,11 @@ def _shared(environ: Environ) -> dict[str, Any]:
 
 
 def read_limits(environ: Environ) -> tuple[Limits, list[Problem]]:
-    """``LLM_OBSERVE_LIMIT_CAPTURE_LEVEL``, ``…_DESTINATION_HOSTS``, ``…_REMOTE_KEYS``, ``…_GRANT_LONGEST_S``.
+    """``LLM_OBSERVE_LIMIT_CAPTURE_LEVEL``, ``…_DESTINATION_HOSTS``, ``…_REMOTE_KEYS``, ``…_GRANT_LONGEST_S``,
+    ``…_QUEUE_MIB``.
 
-    An unreadable capture limit counts as ``off``, an unreadable time as 0: a limit that cannot be understood must not
-    be wider than what was meant.
+    An unreadable capture limit counts as ``off``, an unreadable number as 0: a limit that cannot be understood must
+    not be wider than what was meant.
     """
     problems: list[Problem] = []
     level, text = CaptureLevel.FULL, environ.get("LLM_OBSERVE_LIMIT_CAPTURE_LEVEL", "").strip()
@@ -262,25 +263,30 @@ def read_limits(environ: Environ) -> tuple[Limits, list[Problem]]:
         except ValueError as error:
             problems.append(Problem("LLM_OBSERVE_LIMIT_CAPTURE_LEVEL", repr(text), str(error)))
             level = CaptureLevel.OFF
-    longest, longest_problems = _longest(environ)
+    longest, longest_problems = _most(
+        environ, "GRANT_LONGEST_S", Limits().grant_longest_s, "seconds"
+    )
+    queue, queue_problems = _most(environ, "QUEUE_MIB", Limits().queue_mib, "MiB")
     return Limits(
         capture_level=level,
         grant_longest_s=longest,
+        queue_mib=queue,
         destination_hosts=_listed(environ.get("LLM_OBSERVE_LIMIT_DESTINATION_HOSTS")),
         remote_keys=_listed(environ.get("LLM_OBSERVE_LIMIT_REMOTE_KEYS")),
-    ), [*problems, *longest_problems]
+    ), [*problems, *longest_problems, *queue_problems]
 
 
-def _longest(environ: Environ) -> tuple[float, list[Problem]]:
-    name = "LLM_OBSERVE_LIMIT_GRANT_LONGEST_S"
+def _most(environ: Environ, limit: str, unset: float, unit: str) -> tuple[float, list[Problem]]:
+    """A limit that is a number; never wider than it is unset."""
+    name = f"LLM_OBSERVE_LIMIT_{limit}"
     text = environ.get(name, "").strip()
     try:
-        seconds = float(text or Limits().grant_longest_s)
+        number = float(text or unset)
     except ValueError:
-        seconds = -1.0
-    if seconds >= 0:
-        return seconds, []
-    return 0.0, [Problem(name, repr(text[:80]), "seconds, at least 0")]
+        number = -1.0
+    if number >= 0:
+        return min(number, unset), []
+    return 0.0, [Problem(name, repr(text[:80]), f"{unit}, at least 0")]
 
 
 def _listed(text: str | None) -> tuple[str, ...] | None:

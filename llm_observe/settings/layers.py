@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from llm_observe.errors import Problem
-from llm_observe.settings.documents import Fragment, flatten, join_path, merge, split_path
+from llm_observe.settings.documents import Fragment, flatten, join_path, merge, split_path, without
 from llm_observe.settings.model import PARTS, CaptureLevel, Destination, Limits, Settings
 
 
@@ -90,14 +90,20 @@ def beyond_limits(fragment: Fragment, limits: Limits) -> Iterator[Problem]:
     yield from _levels_beyond(fragment, limits)
     yield from _grants_beyond(fragment, limits)
     for name, value in fragment.get("destinations", {}).items():
-        host = urlsplit(value.get("endpoint", "")).hostname
-        if host and not host_allowed(host, limits):
-            hosts = ", ".join(limits.destination_hosts or ()) or "none"
-            yield Problem(
-                join_path(("destinations", name, "endpoint")),
-                host,
-                f"one of the hosts {hosts} (local limit)",
-            )
+        for key, found, expected in _destination_beyond(value, limits):
+            path = join_path(("destinations", name, key))
+            yield Problem(path, found, f"{expected} (local limit)")
+
+
+def _destination_beyond(value: Fragment, limits: Limits) -> Iterator[tuple[str, str, str]]:
+    """Key, what was found, what was expected."""
+    host = urlsplit(value.get("endpoint", "")).hostname
+    if host and not host_allowed(host, limits):
+        hosts = ", ".join(limits.destination_hosts or ()) or "none"
+        yield "endpoint", host, f"one of the hosts {hosts}"
+    size = value.get("queue_mib")
+    if size is not None and size > limits.queue_mib:
+        yield "queue_mib", f"{size:g}", f"at most {limits.queue_mib:g}"
 
 
 def forbidden_keys(fragment: Fragment, limits: Limits) -> Iterator[Problem]:
@@ -160,7 +166,9 @@ def _capped(fragment: Fragment, limits: Limits, beyond: Iterable[Problem]) -> Fr
         capped = merge(capped, {"capture": {"level": str(default)}})
     for problem in beyond:
         names = split_path(problem.path)
-        if names[0] == "destinations":
+        if names[-1] == "queue_mib":  # what holds without an opinion is the process's own
+            capped = without(capped, problem.path)
+        elif names[0] == "destinations":
             capped = merge(capped, {"destinations": {names[1]: {"enabled": False}}})
         elif names[-1] == "longest_s":
             capped = merge(capped, _at(names, limits.grant_longest_s))

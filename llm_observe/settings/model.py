@@ -333,6 +333,12 @@ class Destination:
     timeout_s: Annotated[float, Gt(0), Le(120)] = 10.0
     """Seconds that one request may take."""
 
+    queue_items: Annotated[int, Ge(1), Le(1_000_000)] | None = None
+    """Spans kept for it until it acknowledged them, at most; what is beyond is dropped and counted. Not set: as `OTEL_BSP_MAX_QUEUE_SIZE` says, else 8192."""
+
+    queue_mib: Annotated[float, Gt(0), Le(256)] | None = None
+    """Their estimated size in MiB, at most; whichever bound is met first counts. Not set: 32."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conventions:
@@ -380,6 +386,9 @@ class Limits:
 
     grant_longest_s: float = 604_800.0
     """Seconds that a grant may run, at most."""
+
+    queue_mib: float = 256.0
+    """The most that `queue_mib` of a destination may say."""
 
     remote_keys: tuple[str, ...] | None = None
     """Keys that the control plane may set, by prefix (`sampling`, `capture.level`); None allows all."""

@@ -129,14 +129,23 @@ def test_of_two_limits_the_stricter_one_counts() -> None:
         "LLM_OBSERVE_LIMIT_CAPTURE_LEVEL": "redacted",
         "LLM_OBSERVE_LIMIT_DESTINATION_HOSTS": "a,b",
     }
-    limits: dict[str, Any] = {"capture_level": "full", "destination_hosts": ["b", "c"]}
+    limits: dict[str, Any] = {
+        "capture_level": "full",
+        "destination_hosts": ["b", "c"],
+        "queue_mib": 8,
+    }
     options = read_options(environ, 0.0, limits=limits)
     assert options.limits == Limits(
-        capture_level=CaptureLevel.REDACTED, destination_hosts=("b",), remote_keys=None
+        capture_level=CaptureLevel.REDACTED,
+        destination_hosts=("b",),
+        remote_keys=None,
+        queue_mib=8.0,
     )
 
 
-@pytest.mark.parametrize("limits", [{"capture": "off"}, {"capture_level": "none"}])
+@pytest.mark.parametrize(
+    "limits", [{"capture": "off"}, {"capture_level": "none"}, {"queue_mib": -1}]
+)
 def test_an_unknown_limit_is_refused(limits: dict[str, Any]) -> None:
     with pytest.raises(SettingsError):
         read_options({}, 0.0, limits=limits)

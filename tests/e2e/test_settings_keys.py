@@ -616,6 +616,24 @@ def test_timeout_s(observed: Observed) -> None:
     eventually(lambda: said in observed.app.status()["text"], "the request is given up")
 
 
+def dropped(observed: Observed, count: int) -> int:
+    """Spans dropped of so many calls, while the sink holds every request and its answer back."""
+    observed.sink.answer_with(Answer(hang=True))
+    observed.app.ask("burst", count, CANARY)
+    return int(eventually(lambda: observed.app.status()["dropped"], "spans are dropped"))
+
+
+def test_queue_items(observed: Observed) -> None:
+    observed.set(sink__queue_items=3, sink__timeout_s=60, sink__signals=["traces"])
+    dropped(observed, 10)
+    eventually(lambda: observed.app.status()["dropped"] == 7, "three of ten are kept")
+
+
+def test_queue_mib(observed: Observed) -> None:
+    observed.set(sink__queue_mib=0.01, sink__timeout_s=60, sink__signals=["traces"])
+    assert 0 < dropped(observed, 30) < 30
+
+
 def test_conventions_genai(observed: Observed) -> None:
     for release, there, gone in (
         ("1.36", "gen_ai.system", "gen_ai.provider.name"),

@@ -172,3 +172,9 @@ def test_limits_are_read_and_an_unreadable_one_counts_as_the_strictest() -> None
     assert limits.destination_hosts == ("a.org", "*.b.org")
     assert limits.remote_keys == ()
     assert [p.path for p in problems] == ["LLM_OBSERVE_LIMIT_CAPTURE_LEVEL"]
+
+
+def test_a_limit_that_is_a_number_is_never_wider_than_unset() -> None:
+    for text, limit, wrong in (("16", 16.0, 0), ("1e9", 256.0, 0), ("lots", 0.0, 1)):
+        limits, problems = read_limits({"LLM_OBSERVE_LIMIT_QUEUE_MIB": text})
+        assert (limits.queue_mib, len(problems)) == (limit, wrong)

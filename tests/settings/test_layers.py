@@ -4,7 +4,7 @@ import pytest
 
 from llm_observe.settings import layers
 from llm_observe.settings.layers import Layer, LayerValue, Source
-from llm_observe.settings.model import CaptureLevel, Limits, Settings
+from llm_observe.settings.model import CaptureLevel, Destination, Limits, Settings
 
 KEEP = {"errors": False, "buffer_s": 60.0, "buffer_spans": 5000, "buffer_mib": 16.0}
 
@@ -87,6 +87,16 @@ def test_a_host_beyond_the_limit_gets_nothing() -> None:
     )
     assert list(layers.active_destinations(resolved.settings)) == ["good"]
     assert len(resolved.capped) == 2
+
+
+def test_a_queue_beyond_the_limit_is_the_one_of_the_process() -> None:
+    asked = {"destinations": {"a": {"endpoint": "http://h", "queue_mib": 48}}}
+    resolved = resolve(Limits(queue_mib=16), remote=asked)
+    assert resolved.settings.destinations["a"] == Destination(endpoint="http://h")
+    assert [str(p) for p in resolved.capped] == [
+        "destinations.a.queue_mib: found 48, expected at most 16 (local limit)"
+    ]
+    assert resolve(Limits(queue_mib=48), remote=asked).capped == ()
 
 
 def test_keys_can_be_kept_to_the_local_side() -> None:

@@ -12,7 +12,8 @@ from llm_observe.tracing.export.status import SignalStatus
 from llm_observe.tracing.export.target import Signal
 from llm_observe.tracing.export.verdict import Answer, Verdict, explain, judge
 
-_METRICS_BYTES = 4 * 1024 * 1024
+MIB = 1024 * 1024
+_METRICS_BYTES = 4 * MIB
 _METRICS_TOGETHER = 32
 
 
@@ -30,6 +31,7 @@ class Line:
         self.backoff = Backoff(
             bounds.retry_first_s, bounds.retry_most_s, bounds.retry_after_most_s, chance
         )
+        self._bounds = bounds
         self._most_items = bounds.batch_items if traces else _METRICS_TOGETHER
         self._most_bytes = bounds.batch_bytes
         self._delay_s = bounds.delay_s if traces else 0.0
@@ -38,6 +40,20 @@ class Line:
         self.open, self.off = True, ""
         self.sent = self.failed = self.dropped = 0
         self._last_error, self._last_error_at, self._last_success = "", 0.0, 0.0
+
+    def resize(self, items: int | None, mebibytes: float | None) -> None:
+        """Other bounds for the spans that wait; None: those of the process.
+
+        A batch is at most a quarter of what may wait, as in `bounds.read_bounds`.
+        """
+        if self.signal != "traces":
+            return
+        most = items or self._bounds.queue_items
+        size = self._bounds.queue_bytes if mebibytes is None else int(mebibytes * MIB)
+        self.outbox.resize(most, size)
+        self._most_items = min(self._bounds.batch_items, max(1, most // 4))
+        self._most_bytes = min(self._bounds.batch_bytes, max(1, size // 4))
+        self._batch_items = min(self._batch_items, self._most_items)
 
     def offer(self, item: Any, size: int, now: float) -> bool:
         """Queue an item or count it as dropped; True if the worker should look."""

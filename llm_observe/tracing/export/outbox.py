@@ -23,6 +23,10 @@ class Outbox(Generic[T]):
         self._hand: tuple[tuple[T, int], ...] = ()
         self._bytes = 0
 
+    def resize(self, most_items: int, most_bytes: int) -> None:
+        """Other bounds from now on. What is in the box stays, also where it is beyond them."""
+        self._most_items, self._most_bytes = most_items, most_bytes
+
     def __len__(self) -> int:
         return len(self._waiting) + len(self._hand)
 

@@ -299,6 +299,7 @@ class DestinationWorker:
 
     def _open_lines(self, destination: Destination) -> None:
         for line in self._lines:
+            line.resize(destination.queue_items, destination.queue_mib)
             line.renew(line.signal in destination.signals)
 
     def _outdated(self, exchange: Exchange) -> bool:

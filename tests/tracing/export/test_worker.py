@@ -391,3 +391,34 @@ def test_a_request_made_under_a_grant_that_ended_meanwhile_is_made_anew(sink: Si
     (request,) = sink.requests
     assert "metadata" in str(request.spans)
     assert "full" not in str(request.spans)
+
+
+def test_a_queue_that_is_made_smaller_keeps_what_it_has_and_takes_no_more(sink: Sink) -> None:
+    sink.reply = Reply(status=503)
+    with working(sink.url) as worker:
+        give(worker, 6)
+        worker.move(Destination(endpoint=sink.url, queue_items=4))
+        give(worker, 2)
+        assert (worker.status().queued, worker.status().dropped) == (6, 2)
+        sink.reply = Reply()
+        worker.hurry(time.monotonic() + PATIENCE_S)
+        assert worker.emptied(time.monotonic() + PATIENCE_S)
+        give(worker, 3)
+        assert worker.status().dropped == 2
+
+
+def test_a_queue_is_bounded_by_mebibytes_too(sink: Sink) -> None:
+    sink.reply = Reply(hang=True)
+    with working(sink.url) as worker:
+        worker.move(Destination(endpoint=sink.url, queue_mib=0.01))
+        give(worker, 12)
+        assert 0 < worker.status().dropped < 12
+
+
+def test_a_small_queue_fills_its_batches(sink: Sink) -> None:
+    """A queue that could not fill a batch would wait for company while it drops."""
+    with working(sink.url, delay_s=3600.0) as worker:
+        worker.move(Destination(endpoint=sink.url, queue_items=8))
+        give(worker, 8)
+        with sink.arrived:
+            assert sink.arrived.wait_for(lambda: len(sink.spans) == 8, PATIENCE_S)
