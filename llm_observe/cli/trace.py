@@ -10,9 +10,9 @@ from rich.text import Text
 from rich.tree import Tree
 
 from llm_observe.cli import options
-from llm_observe.cli.output import Format, clean, dump, duration, show
+from llm_observe.cli.output import Format, clean, dump, duration, note, show
 from llm_observe.cli.traces import verdict
-from llm_observe.control.client import ControlClient, Json
+from llm_observe.control.client import LONGEST_TRACE, ControlClient, Json
 from llm_observe.errors import NotFound
 
 app = typer.Typer()
@@ -34,6 +34,8 @@ def trace(
         dump(spans, output)
         return
     show(tree(spans))
+    if len(spans) == LONGEST_TRACE:
+        note(f"These are the first {LONGEST_TRACE:,} spans of the trace; there may be more.")
 
 
 def full_id(client: ControlClient, beginning: str) -> str:

@@ -18,10 +18,20 @@ import httpx
 
 from llm_observe.control.rest import DEFAULT_SERVER, Json, Wire, part, server_address
 
-__all__ = ["DEFAULT_SERVER", "FINAL_STATES", "ControlClient", "Json", "server_address"]
+__all__ = [
+    "DEFAULT_SERVER",
+    "FINAL_STATES",
+    "LONGEST_TRACE",
+    "ControlClient",
+    "Json",
+    "server_address",
+]
 
 FINAL_STATES = frozenset({"acknowledged", "refused", "superseded", "no agents"})
 """States of a version's progress after which nothing more happens."""
+
+LONGEST_TRACE = 10_000
+"""How many spans of one trace are asked for."""
 
 
 class ControlClient:
@@ -181,8 +191,9 @@ class ControlClient:
         return self._wire.pages("/traces", filters)
 
     def trace(self, trace_id: str) -> list[Json]:
-        """The spans of one trace, with their payload."""
-        return list(self._wire.object("GET", f"/traces/{part(trace_id)}")["spans"])
+        """The spans of one trace, with their payload: the first `LONGEST_TRACE`."""
+        path = f"/traces/{part(trace_id)}"
+        return list(self._wire.object("GET", path, params={"limit": LONGEST_TRACE})["spans"])
 
     def span_pages(self, **filters: Any) -> Iterator[Json]:
         """Pages of span rows as they arrive: ``items``, ``next``, and ``total`` where known."""

@@ -433,7 +433,10 @@ class Reading(Protocol):
         """Newest first."""
 
     def trace(self, trace_id: str, limit: int = 1000) -> list[Span]:
-        """All spans of one trace by start; empty where there is none."""
+        """The first spans of one trace by start; empty where there is none."""
+
+    def trace_size(self, trace_id: str) -> int:
+        """How many spans the trace has; 0 where there is none."""
 
     def spans(
         self,

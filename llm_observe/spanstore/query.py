@@ -32,7 +32,7 @@ from llm_observe.spanstore.model import (
 from llm_observe.spanstore.scores import ScoreFilter, ScoreLine
 from llm_observe.spanstore.scoring import list_scores
 from llm_observe.spanstore.series import read_series
-from llm_observe.spanstore.spanquery import list_spans, spans_of
+from llm_observe.spanstore.spanquery import list_spans, size_of, spans_of
 from llm_observe.spanstore.tracequery import list_traces
 
 MAX_LIMIT = 10_000
@@ -98,6 +98,11 @@ class SpanReader:
         """The spans of one trace by start, payload decoded; empty where there is none."""
         with self._connection() as db:
             return spans_of(db, trace_key(trace_id), _limit(limit))
+
+    def trace_size(self, trace_id: str) -> int:
+        """How many spans the trace has; 0 where there is none."""
+        with self._connection() as db:
+            return size_of(db, trace_key(trace_id))
 
     def spans(
         self,

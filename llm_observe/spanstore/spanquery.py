@@ -49,6 +49,11 @@ def spans_of(db: sqlite3.Connection, key: bytes, limit: int) -> list[Span]:
     return with_scores(db, key, spans)
 
 
+def size_of(db: sqlite3.Connection, key: bytes) -> int:
+    """How many spans one trace has."""
+    return int(db.execute("SELECT count(*) FROM spans WHERE trace_id = ?", (key,)).fetchone()[0])
+
+
 def _columns(names: Sequence[str] | None) -> tuple[str, ...]:
     if names is None:
         return DEFAULT

@@ -217,6 +217,15 @@ def test_a_trace_is_read_whole_with_content_and_timings(
 @pytest.mark.parametrize("trace_id", ["", "zz", "00", f"{9:032x}", "ü" * 32])
 def test_a_trace_that_is_not_there_is_empty(reader: SpanReader, trace_id: str) -> None:
     assert reader.trace(trace_id) == []
+    assert reader.trace_size(trace_id) == 0
+
+
+def test_a_long_trace_is_read_from_its_start_and_its_size_is_known(
+    store: SpanStore, reader: SpanReader
+) -> None:
+    write(store, *(span(trace=1, number=n, start_ms=n, name=f"step {n}") for n in range(1, 6)))
+    assert [found.name for found in reader.trace(f"{1:032x}", 2)] == ["step 1", "step 2"]
+    assert reader.trace_size(f"{1:032x}") == 5
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "AAAA", "ü", "A" * 4000])

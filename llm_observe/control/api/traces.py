@@ -127,6 +127,8 @@ class TraceAnswer(BaseModel):
 
     trace_id: str
     spans: list[Span]
+    total: int
+    """How many spans the trace has; ``spans`` holds the first of them."""
 
 
 @router.get("/traces", response_model=Page[TraceSummary])
@@ -137,9 +139,13 @@ async def list_traces(service: Serving, query: Annotated[TracesQuery, Query()]) 
 
 
 @router.get("/traces/{trace_id}", response_model=TraceAnswer)
-async def get_trace(service: Serving, trace_id: str) -> JSONResponse:
-    """The spans of one trace, payload decoded; content as the capture level allowed."""
-    return _json({"trace_id": trace_id.lower(), "spans": await service.trace(trace_id)})
+async def get_trace(
+    service: Serving, trace_id: str, limit: Annotated[int, Query(ge=1, le=10_000)] = 1000
+) -> JSONResponse:
+    """The first spans of one trace, payload decoded; content as the capture level allowed."""
+    spans = await service.trace(trace_id, limit=limit)
+    total = await service.trace_size(trace_id)
+    return _json({"trace_id": trace_id.lower(), "spans": spans, "total": total})
 
 
 @router.get("/spans", response_model=Page[dict[str, Any]])

@@ -47,16 +47,21 @@ class TraceCases:
         where = where or TraceFilter()
         return await _ask(partial(self._reader.traces, where, limit=limit, cursor=cursor))
 
-    async def trace(self, trace_id: str) -> list[Span]:
-        """The spans of one trace, payload decoded.
+    async def trace(self, trace_id: str, *, limit: int = 1000) -> list[Span]:
+        """The first spans of one trace by start, payload decoded.
 
         Raises:
             NotFound: No such trace.
         """
-        spans = await _ask(partial(self._reader.trace, trace_id)) if _is_hex(trace_id) else []
+        ask = partial(self._reader.trace, trace_id, limit)
+        spans = await _ask(ask) if _is_hex(trace_id) else []
         if not spans:
             raise NotFound(f"there is no trace {trace_id[:64]}")
         return spans
+
+    async def trace_size(self, trace_id: str) -> int:
+        """How many spans a trace has, of which `trace` returns the first."""
+        return await _ask(partial(self._reader.trace_size, trace_id)) if _is_hex(trace_id) else 0
 
     async def spans(
         self,

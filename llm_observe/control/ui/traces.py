@@ -73,7 +73,8 @@ class Traces:
 
     async def show(self, request: Request) -> Response:
         """One trace, and one of its spans in detail."""
-        spans: list[Span] = await self._site.service.trace(request.path_params["trace_id"])
+        trace_id = request.path_params["trace_id"]
+        spans: list[Span] = await self._site.service.trace(trace_id)
         steps = waterfall.steps(spans)
         span = _selected(spans, request.query_params.get("span", ""))
         total = waterfall.extent(spans)[1]
@@ -81,6 +82,7 @@ class Traces:
             request,
             "trace.html",
             bars=waterfall.rows(spans),
+            in_all=await self._site.service.trace_size(trace_id),
             ticks=waterfall.ticks(total),
             total_ms=total,
             root=steps[0],

@@ -43,6 +43,7 @@ async def test_a_span_that_was_taken_in_is_listed_and_shown(stored: httpx.AsyncC
     assert [t["trace_id"] for t in listed["items"]] == [TRACE]
     trace = (await stored.get(f"/api/v1/traces/{TRACE}")).json()
     assert [s["name"] for s in trace["spans"]] == ["replicate.run"]
+    assert trace["total"] == 1
     rows = (await stored.get("/api/v1/spans", params={"columns": "trace_id,name"})).json()
     assert rows["items"] == [{"trace_id": TRACE, "name": "replicate.run"}]
     assert (await stored.get("/api/v1/facets")).json()["services"] == ["chat"]

@@ -7,6 +7,7 @@ import pytest
 
 from tests.control.ui.conftest import Browser
 from tests.control.ui.seed import CHATBOT, World
+from tests.spanstore.build import rows, span
 
 pytestmark = pytest.mark.anyio
 
@@ -125,6 +126,18 @@ async def test_a_trace_is_a_waterfall_with_the_call_in_detail(
         assert part in page
     assert re.search(r'bubble-me">.*?Why is the sky blue\?', page, re.DOTALL)
     assert re.search(r'bubble-model">.*?air scatters', page, re.DOTALL)
+
+
+async def test_a_trace_that_is_too_long_for_a_page_says_so(here: World, browser: Browser) -> None:
+    steps = (
+        span({}, trace=7, number=n, start_ms=n, name=f"step {n}", duration_ms=1)
+        for n in range(1, 1003)
+    )
+    here.store.append(rows(*steps), []).result(60)
+    page = await browser.text(f"/traces/{7:032x}")
+    assert "The first 1,000 of 1,002 spans are shown" in page
+    assert "step 1000" in page
+    assert "step 1001" not in page
 
 
 async def test_another_span_of_the_trace_can_be_chosen(here: World, browser: Browser) -> None:
