@@ -69,6 +69,18 @@ def fragment(own: Own) -> dict[str, Any]:
     return {"destinations": {DESTINATION: traces, METRICS_DESTINATION: metrics}}
 
 
+def metrics_destination(own: Own) -> str:
+    """The name of the destination that own metrics go to; empty if nobody wants them."""
+    if own.own_metrics is None:
+        return ""
+    return METRICS_DESTINATION if METRICS_DESTINATION in _destinations(own) else DESTINATION
+
+
+def _destinations(own: Own) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = fragment(own).get("destinations", {})
+    return found
+
+
 def _document(own: Own, name: str) -> dict[str, Any] | None:
     receiver: Receiver | None = getattr(own, name)
     if receiver is None:

@@ -28,6 +28,7 @@ from llm_observe.agent.offers import (
     read_offer,
 )
 from llm_observe.agent.options import Options
+from llm_observe.agent.pulse import Pulse
 from llm_observe.agent.standing import Standing, config_hash
 from llm_observe.agent.steered import Steered
 from llm_observe.errors import Problem, SettingsError
@@ -94,6 +95,7 @@ class Runtime:
             events.ConnectionSettingsOffered: self._wanted_elsewhere,
         }
         self._watch = Watch(int(clock() * 1e9))
+        self._pulse = Pulse(start.pipeline.send_metrics)
         self._seen_components: object = None
         self._told: Options | None = None
         self._link = make_link(start.standing.uid, self._inbox.put)
@@ -154,6 +156,7 @@ class Runtime:
                 handle(event)
             self._end_grants()
             self._look()
+            self._pulse.beat(self.standing.own, self.standing.resource, self._clocks().boot)
         except Exception:  # the agent's thread must outlive any fault of its own
             logger.exception("llm-observe: the agent's thread met a fault and goes on")
         return True

@@ -34,5 +34,8 @@ class Steered(Protocol):
     def rename(self, resource: Resource) -> None:
         """Describe this process anew."""
 
+    def send_metrics(self, destination: str, payload: bytes) -> None:
+        """Queue an encoded metric export for one destination, if it is there and takes metrics."""
+
     def status(self) -> PipelineStatus:
         """The present counts."""

@@ -220,6 +220,10 @@ class Pipeline:
             destinations=self._delivery.status(),
         )
 
+    def send_metrics(self, destination: str, payload: bytes) -> None:
+        """Queue an encoded metric export for one destination, if it is there and takes metrics."""
+        self._delivery.send_metrics(destination, payload)
+
     def flush(self, timeout_s: float) -> bool:
         """Send all that ended so far, metrics included; True if every destination has all of it."""
         deadline = time.monotonic() + timeout_s

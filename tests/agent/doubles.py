@@ -50,6 +50,10 @@ class Steered:
     now: PipelineStatus = field(default_factory=PipelineStatus)
     applied: list[Settings] = field(default_factory=list)
     grants: Grants = ()
+    metrics: list[tuple[str, bytes]] = field(default_factory=list)
+
+    def send_metrics(self, destination: str, payload: bytes) -> None:
+        self.metrics.append((destination, payload))
 
     def apply(
         self,

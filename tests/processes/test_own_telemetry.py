@@ -78,6 +78,7 @@ def receiver(url: str, signal: str) -> ConnectionSettings:
     return ConnectionSettings(f"{url}/v1/{signal}", TOKEN)
 
 
+@pytest.mark.opamp("O-09", "O-11")
 def test_spans_go_there_with_its_headers_across_a_restart_until_it_is_withdrawn(
     world: World, server: Wanting, own: tuple[OTLPSink, str]
 ) -> None:
@@ -127,3 +128,21 @@ def test_a_receiver_that_does_not_answer_and_one_beyond_the_limits_replace_nothi
     program.ask("ask")
     without_a_trace(program, server.at)
     assert len(sink.spans()) == 1
+
+
+def test_the_process_itself_is_measured_where_its_own_metrics_are_wanted_and_nowhere_else(
+    world: World, server: Wanting, own: tuple[OTLPSink, str]
+) -> None:
+    sink, url = own
+    program = started(world, server.at)
+    offer = ConnectionOffer(b"1", own_metrics=receiver(url, "metrics"))
+    assert server.wants(offer).state is ConfigState.APPLIED
+    found = eventually(lambda: {m.name: m for m in sink.metrics()}, "the first look")
+    assert {"process.cpu.time", "process.memory.usage", "process.thread.count"} <= set(found)
+    seconds = [point.as_double for point in found["process.cpu.time"].sum.data_points]
+    assert 0 < sum(seconds) < 600
+    assert {request.headers["x-token"] for request in sink.requests()} == {CANARY}
+    program.ask("ask")
+    without_a_trace(program, server.at)
+    assert not [m.name for m in world.sink.metrics() if m.name.startswith("process.")]
+    assert sink.spans() == []

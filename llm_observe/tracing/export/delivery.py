@@ -63,6 +63,12 @@ class Delivery:
         for worker in self._workers.values():
             worker.offer_metrics(payload)
 
+    def send_metrics(self, name: str, payload: bytes) -> None:
+        """Queue an encoded metric export for one destination, if it is there and takes metrics."""
+        worker = self._workers.get(name)
+        if worker is not None:
+            worker.offer_metrics(payload)
+
     def replace(self, destinations: Mapping[str, Destination]) -> None:
         """From now on these, and only these. Follow with `settled`."""
         before, workers = self._workers, {}

@@ -135,6 +135,10 @@ class ForeignPipeline:
                 self._recorder.config_hash = self._own.config_hash
             return Applied(self.settings, tuple(problems))
 
+    def send_metrics(self, destination: str, payload: bytes) -> None:
+        """As `Pipeline.send_metrics`: our own destinations are ours here too."""
+        self._own.send_metrics(destination, payload)
+
     def status(self) -> PipelineStatus:
         """The present counts; of destinations our own."""
         status = self._own.status()
