@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -54,11 +55,16 @@ class ProblemAnswer(BaseModel):
     problems: list[ProblemLine]
 
 
+_COMPONENTS = "#/components/schemas/{model}"
+SCHEMAS: Mapping[str, Any] = models_json_schema(
+    [(ProblemAnswer, "serialization")], ref_template=_COMPONENTS
+)[1]["$defs"]
+"""What the OpenAPI document says of errors, by the name that `ERRORS` refers to."""
+
+
 def _documented(sentence: str) -> dict[str, Any]:
-    return {
-        "description": sentence,
-        "content": {"application/problem+json": {"schema": ProblemAnswer.model_json_schema()}},
-    }
+    schema = {"$ref": _COMPONENTS.format(model=ProblemAnswer.__name__)}
+    return {"description": sentence, "content": {"application/problem+json": {"schema": schema}}}
 
 
 ERRORS: dict[int | str, dict[str, Any]] = {

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import FastAPI
 
 from llm_observe.control.api import agents, grants, server, settings, traces
-from llm_observe.control.api.answers import ERRORS, HANDLERS
+from llm_observe.control.api.answers import ERRORS, HANDLERS, SCHEMAS
 from llm_observe.control.service import Service, release
 
 DESCRIPTION = """\
@@ -17,9 +19,19 @@ With an admin token: `Authorization: Bearer …`. On loopback none is needed unt
 """
 
 
+class Rest(FastAPI):
+    """FastAPI, whose document also holds the schemas of our errors."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        document = super().openapi()
+        document["components"]["schemas"].update(SCHEMAS)
+        return document
+
+
 def rest(service: Service) -> FastAPI:
     """The application to be mounted at ``/api/v1``; its OpenAPI document is at ``openapi.json``."""
-    app = FastAPI(
+    app = Rest(
         title="llm-observe control plane",
         version=release(),
         description=DESCRIPTION,

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import json
+import operator
+import re
 
 import httpx
 import pytest
@@ -42,6 +46,10 @@ async def test_the_openapi_document_describes_every_route(api: httpx.AsyncClient
     assert len(operations) >= 25
     assert all(op.get("description") for op in operations)
     assert document["servers"] == [{"url": "/api/v1"}]
+    named = set(re.findall(r'"\$ref": "#/([^"]+)"', json.dumps(document)))
+    assert len(named) >= 20
+    for path in named:
+        functools.reduce(operator.getitem, path.split("/"), document)
 
 
 @pytest.mark.parametrize(("path", "status"), [("/nowhere", 404), ("/status/", 404)])
