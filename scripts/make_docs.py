@@ -93,9 +93,15 @@ def openapi() -> str:
     return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
+def schema() -> str:
+    """docs/settings.schema.json, for editors."""
+    return json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "environment.md": environment,
     "settings.md": settings,
+    "settings.schema.json": schema,
     "openapi.json": openapi,
 }
 

@@ -18,7 +18,7 @@ from llm_observe.settings.schema import parse, validate
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "CONTRIBUTING.md"])
-GENERATED = ("environment.md", "settings.md")
+GENERATED = ("environment.md", "settings.md", "settings.schema.json")
 _FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
