@@ -7,6 +7,7 @@ import pytest
 from llm_observe.uids import new_uid, uid_from_text, uid_text
 
 
+@pytest.mark.opamp("U-02")
 def test_a_new_uid_is_a_uuid_of_version_seven_in_the_order_of_time() -> None:
     made = [new_uid() for _ in range(50)]
     for uid in made:

@@ -28,6 +28,7 @@ COUNTS_S = 30.0
 FAULT_S = 300.0
 """An error of our own is news for so long."""
 
+_KILLED = "nothing is recorded: instrumentation.enabled is false"
 _BROKEN = frozenset({"failed", "unsupported"})
 
 
@@ -92,17 +93,21 @@ def _signal(status: SignalStatus, stamp: _Stamp) -> Health:
     error = "" if status.healthy or status.state == "off" else status.last_error
     if status.state in {"on", "off"}:
         name = "off" if status.state == "off" else ""
-        return stamp.health(error, status=name, attributes=_counted(status))
+        return stamp.health(
+            error, status=name, attributes=_counted(status), running=status.state == "on"
+        )
     # A backend without metrics is no trouble of this process: said, and healthy all the same.
     remark = f"it does not take these: {status.state}"
-    return stamp.health("", remark, status="off", attributes=_counted(status))
+    return stamp.health("", remark, status="off", attributes=_counted(status), running=False)
 
 
 def _instrumentors(infos: Iterable[InstrumentorInfo], stamp: _Stamp) -> Health:
     return stamp.joined(
         {
             info.library: stamp.health(
-                info.reason if info.state in _BROKEN else "", status=info.state
+                info.reason if info.state in _BROKEN else "",
+                status=info.state,
+                running=info.state == "active",
             )
             for info in infos
         }
@@ -121,6 +126,8 @@ def _recording(seen: Seen, stamp: _Stamp) -> Health:
         "kept": status.kept,
         "unjudged": status.unjudged,
     }
+    if not status.enabled:
+        return stamp.health(error, _KILLED, status="off", attributes=attributes)
     return stamp.health(error, attributes=attributes)
 
 
@@ -146,11 +153,12 @@ class _Stamp:
         status: str = "",
         components: Mapping[str, Health] | None = None,
         attributes: Mapping[str, int | str] | None = None,
+        running: bool = True,
     ) -> Health:
-        """Unhealthy if there is an error."""
+        """Unhealthy if there is an error. What does not run has no time of its start."""
         return Health(
             healthy=not error,
-            start_time_unix_nano=self.start_ns,
+            start_time_unix_nano=self.start_ns if running else 0,
             last_error=error or remark,
             status=status or ("failing" if error else "ok"),
             status_time_unix_nano=self.now_ns,

@@ -83,3 +83,26 @@ class ConnectionOffer:
     own_traces: ConnectionSettings | None = None
     own_logs: ConnectionSettings | None = None
     other: Mapping[str, ConnectionSettings] = field(default_factory=dict)
+
+
+_OPAMP = re.compile(r"(?:wss?|https?)://[^/?#\s]+[^\s]*", re.IGNORECASE)
+_OWN = re.compile(r"https?://[^/?#\s]+/[^\s]+", re.IGNORECASE)
+
+
+def unfit(offer: ConnectionOffer) -> str:
+    """Why a server must not make this offer; empty if it may. Nothing of it is quoted.
+
+    An OpAMP connection needs a URL of one of the two transports, own telemetry the full OTLP/HTTP URL
+    of its signal ("OpAMPConnectionSettings", "TelemetryConnectionSettings"). Own telemetry without
+    any withdraws what was offered before.
+    """
+    if offer.opamp is not None and not _OPAMP.fullmatch(offer.opamp.endpoint):
+        return "an OpAMP connection needs a ws, wss, http or https URL"
+    for name in ("own_metrics", "own_traces", "own_logs"):
+        own: ConnectionSettings | None = getattr(offer, name)
+        if own is not None and own.endpoint and not _OWN.fullmatch(own.endpoint):
+            return f"{name} needs the full http or https URL of its signal, with the path"
+    for settings in (offer.opamp, offer.own_metrics, offer.own_traces, offer.own_logs):
+        if settings is not None and settings.proxy is not None and not settings.proxy.url:
+            return "a proxy needs a URL, or a host and port"
+    return ""

@@ -17,7 +17,7 @@ from llm_observe.errors import LocalProtocolError
 from llm_observe.opamp import codec, connections_codec, wire
 from llm_observe.opamp._pb import opamp_pb2
 from llm_observe.opamp.asking import Asking
-from llm_observe.opamp.connections import ConnectionOffer
+from llm_observe.opamp.connections import ConnectionOffer, unfit
 from llm_observe.opamp.interning import Interned
 from llm_observe.opamp.values import AgentCapabilities, AgentState, ConfigFile
 
@@ -142,8 +142,9 @@ class ConnectionWish:
         """Offer it until the agent reports its hash. Raises as `ServerProtocol`."""
         if not offer.hash:
             raise LocalProtocolError("an offer needs a hash")
-        if offer.opamp is not None and not offer.opamp.endpoint:
-            raise LocalProtocolError("an OpAMP connection needs an endpoint")
+        problem = unfit(offer)
+        if problem:
+            raise LocalProtocolError(problem)
         pb = connections_codec.offer_to_pb(offer)
         wire.check_size(pb.ByteSize() + ENVELOPE_BYTES, self._limit)
         if self._offer is None or self._offer.hash != offer.hash:

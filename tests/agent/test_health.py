@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from llm_observe.agent.health import COUNTS_S, FAULT_S, STATES_S, Seen, Watch, tree
 from llm_observe.opamp import Health
 from llm_observe.tracing.export.status import DestinationStatus, PipelineStatus, SignalStatus
@@ -25,6 +27,20 @@ def seen(**parts: Any) -> Health:
     return tree(Seen(**{"status": PipelineStatus(), **parts}), 5, 7)
 
 
+@pytest.mark.opamp("N-01")
+def test_what_does_not_run_has_no_time_of_its_start() -> None:
+    off = InstrumentorInfo("openai", "openai", "", "absent", "openai is not installed")
+    health = seen(instrumentors=(REPLICATE, off), status=status(state="off"))
+    libraries = health.components["instrumentors"].components
+    signals = health.components["destination:a"].components
+    assert (libraries["replicate"].start_time_unix_nano, health.start_time_unix_nano) == (5, 5)
+    assert libraries["openai"].start_time_unix_nano == 0
+    assert (signals["traces"].start_time_unix_nano, signals["metrics"].start_time_unix_nano) == (
+        0,
+        5,
+    )
+
+
 def test_a_process_with_nothing_wrong_is_healthy_and_says_since_when() -> None:
     health = seen(instrumentors=(REPLICATE,))
     assert (health.healthy, health.status, health.last_error) == (True, "ok", "")
@@ -32,6 +48,7 @@ def test_a_process_with_nothing_wrong_is_healthy_and_says_since_when() -> None:
     assert health.components["instrumentors"].components["replicate"].status == "active"
 
 
+@pytest.mark.opamp("N-02")
 def test_a_failing_destination_is_named_up_to_the_top_with_its_counts() -> None:
     health = seen(status=status(sent=3, failed=1, queued=2, dropped=4, **DOWN))
     destination = health.components["destination:a"]

@@ -45,6 +45,7 @@ def test_every_wrong_key_is_named() -> None:
     assert refused(files("sampling: {ratio: 1.5}\nextra: 1")) == ["sampling.ratio", "extra"]
 
 
+@pytest.mark.opamp("SEC-02", "SEC-03")
 def test_limits_hold_against_the_server() -> None:
     text = "capture: {level: full}\ndestinations: {evil: {endpoint: 'http://evil.example:1'}}"
     limits = Limits(capture_level=CaptureLevel.METADATA, destination_hosts=("127.0.0.1",))

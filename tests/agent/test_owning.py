@@ -153,7 +153,6 @@ def test_remote_settings_and_those_offers_stand_beside_each_other(bench: Bench) 
     [
         (replace(TRACES, proxy=ProxySettings("http://p")), "proxy"),
         (replace(TRACES, tls=TLSSettings(insecure_skip_verify=True)), "TLS"),
-        (replace(TRACES, endpoint="own:4318"), "URL"),
         (replace(TRACES, endpoint=f"https://u:{CANARY}@own/v1/traces"), "headers"),
         (replace(TRACES, endpoint=f"https://own/v1/traces?x={CANARY}"), "query"),
     ],
@@ -168,6 +167,13 @@ def test_what_cannot_be_done_here_is_refused_and_not_quoted(
     assert destinations(bench)["opamp"].signals == ("metrics",)
 
 
+def test_what_is_no_address_is_refused() -> None:
+    offer = ConnectionOffer(b"1", own_traces=replace(TRACES, endpoint="own:4318"))
+    own, errors = owning.judged(receivers.NOTHING, offer, Limits(), 1.0)
+    assert own == receivers.NOTHING
+    assert "URL" in errors["own_traces"]
+
+
 def test_a_client_certificate_is_refused() -> None:
     offer = ConnectionOffer(b"1", own_traces=replace(TRACES, certificate=True))
     own, errors = owning.judged(receivers.NOTHING, offer, Limits(), 1.0)
@@ -177,6 +183,7 @@ def test_a_client_certificate_is_refused() -> None:
     )
 
 
+@pytest.mark.opamp("SEC-02", "SEC-03")
 @pytest.mark.parametrize(
     "limit",
     [
@@ -201,6 +208,7 @@ def test_what_cannot_be_kept_is_not_taken(tmp_path: Path) -> None:
     assert destinations(bench) == {}
 
 
+@pytest.mark.opamp("E-06", "SEC-06")
 def test_credentials_show_nowhere(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     bench.offer_connections(ConnectionOffer(b"1", own_traces=TRACES, own_metrics=METRICS))

@@ -103,14 +103,17 @@ DECISIONS = (
     ),
 )
 
+_MARK = "pytest.mark.opamp"
+
 _INTRO = """\
 <!-- Made by tests/opamp/conformance.py; do not edit. -->
 # OpAMP conformance
 
 What [`llm_observe.opamp`](opamp.md) does of the OpAMP specification, row by row, in our own words.
 C is the client, S the server, B both; levels as the specification writes them, *deriv* for what follows
-from other rows, *rec* for a recommendation. Tests are below `tests/opamp`; those of `interop/` are
-below `tests` and talk to OpenTelemetry's own libraries.
+from other rows, *rec* for a recommendation. Tests are files of `tests/opamp`, or of `tests` where they
+do not begin with `io/` or `test_`; those of `interop/` talk to OpenTelemetry's own libraries, those of
+`agent/` and `processes/` show what is the business of the LLM agent and not of the library.
 
 A ✓ under *fault* says that a fault was planted in the code and the test named there failed:
 `python -m tests.opamp.planting` does so for every row that is a MUST. Hostile bytes for every decoder:
@@ -148,15 +151,21 @@ def rows() -> dict[str, Row]:
 
 
 def marks() -> Mapping[str, list[tuple[str, str]]]:
-    """The tests of each row: file below tests/opamp, or of interop, and name."""
+    """The tests of each row: file below tests/opamp, or below tests, and name."""
     found: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    files = {path: path.relative_to(HERE).as_posix() for path in HERE.rglob("test_*.py")}
-    peers = HERE.with_name("interop").glob("test_opamp_*.py")
-    files |= {path: f"interop/{path.name}" for path in peers}
-    for path in sorted(files):
-        for test, row in _marked(ast.parse(path.read_text())):
-            found[row].append((files[path], test))
+    for path in sorted(HERE.parent.rglob("test_*.py")):
+        text = path.read_text()
+        if _MARK not in text:
+            continue
+        file = path.relative_to(HERE if HERE in path.parents else HERE.parent).as_posix()
+        for test, row in _marked(ast.parse(text)):
+            found[row].append((file, test))
     return found
+
+
+def file_of(name: str) -> Path:
+    """The inverse of what `marks` calls a file."""
+    return next(path for path in (HERE / name, HERE.parent / name) if path.exists())
 
 
 def _marked(tree: ast.Module) -> Iterator[tuple[str, str]]:
@@ -168,7 +177,7 @@ def _marked(tree: ast.Module) -> Iterator[tuple[str, str]]:
 
 
 def _rows_of(decorator: ast.expr) -> Iterator[str]:
-    if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "pytest.mark.opamp":
+    if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == _MARK:
         for argument in decorator.args:
             yield str(ast.literal_eval(argument))
 

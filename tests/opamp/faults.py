@@ -11,17 +11,27 @@ from dataclasses import dataclass
 WS, HTTP = "io/test_websocket.py", "io/test_polling.py"
 ON_WS, ON_HTTP = "io/test_serve_websocket.py", "io/test_serve_http.py"
 MOVES, CLIENT, SERVER = "io/test_client.py", "test_client.py", "test_server.py"
+REPORTS, HEALTH = "agent/test_reports.py", "agent/test_health.py"
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """``old`` stands once in a module of `llm_observe.opamp`, and becomes ``new``."""
+    """``old`` stands once in a module, and becomes ``new``.
+
+    ``module`` is one of `llm_observe.opamp`, or the full name of another one of ours.
+    """
 
     module: str
     old: str
     new: str
     file: str
     test: str
+
+    @property
+    def name(self) -> str:
+        """The full name of the module."""
+        full = self.module.startswith("llm_observe.")
+        return self.module if full else f"llm_observe.opamp.{self.module}"
 
 
 FAULTS = {
@@ -342,6 +352,48 @@ FAULTS = {
         "test_codec.py",
         "test_a_part_survives_the_trip",
     ),
+    "D-06": Fault(
+        "llm_observe.agent.identity",
+        '"service.version", "service.instance.id")',
+        '"service.version")',
+        REPORTS,
+        "test_what_identifies_it_is_what_identifies_its_spans",
+    ),
+    "E-01": Fault(
+        "llm_observe.agent.link",
+        "    | AgentCapabilities.REPORTS_EFFECTIVE_CONFIG\n",
+        "",
+        REPORTS,
+        "test_it_says_that_it_takes_settings_and_tells_which_are_in_force",
+    ),
+    "N-01": Fault(
+        "llm_observe.agent.health",
+        "start_time_unix_nano=self.start_ns if running else 0,",
+        "start_time_unix_nano=self.start_ns,",
+        HEALTH,
+        "test_what_does_not_run_has_no_time_of_its_start",
+    ),
+    "O-02": Fault(
+        "connections",
+        "own.endpoint and not _OWN.fullmatch(own.endpoint)",
+        "False",
+        SERVER,
+        "test_own_telemetry_that_is_offered_has_the_full_url_of_its_signal",
+    ),
+    "O-08": Fault(
+        "llm_observe.agent.own_metrics",
+        '"process.memory.usage", "By"',
+        '"process.memory.rss", "By"',
+        "agent/test_pulse.py",
+        "test_names_units_kinds_and_attributes_are_those_of_the_conventions",
+    ),
+    "R-01": Fault(
+        "llm_observe.agent.link",
+        "    | AgentCapabilities.ACCEPTS_REMOTE_CONFIG\n",
+        "",
+        REPORTS,
+        "test_it_says_that_it_takes_settings_and_tells_which_are_in_force",
+    ),
     "R-02": Fault(
         "wishes",
         "            and AgentCapabilities.ACCEPTS_REMOTE_CONFIG in state.capabilities\n",
@@ -364,11 +416,11 @@ FAULTS = {
         "test_an_offer_is_repeated_until_its_hash_comes_back_whatever_became_of_it",
     ),
     "K-03": Fault(
-        "wishes",
+        "connections",
+        "if offer.opamp is not None and not _OPAMP.fullmatch(offer.opamp.endpoint):",
         "if offer.opamp is not None and not offer.opamp.endpoint:",
-        "if False:",
         SERVER,
-        "test_an_offer_of_connections_needs_a_hash_and_an_endpoint_for_opamp",
+        "test_an_opamp_connection_that_is_offered_has_a_url_of_one_of_the_transports",
     ),
     "K-07": Fault(
         "io.client",

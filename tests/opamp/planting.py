@@ -24,9 +24,10 @@ from types import ModuleType
 
 import pytest
 
+from tests.opamp.conformance import file_of
 from tests.opamp.faults import FAULTS, Fault
 
-PACKAGE = "llm_observe.opamp"
+PACKAGE = "llm_observe"
 ROOT = Path(__file__).parents[2]
 # Not those that pytest loads as plugins by itself.
 LIBRARIES = ("httpx", "starlette.applications", "trustme", "uvicorn", "websockets.sync.server")
@@ -35,7 +36,7 @@ DEADLINE_S = "3"
 
 def source_of(fault: Fault) -> Path:
     """The file that a fault changes."""
-    return ROOT.joinpath(*PACKAGE.split("."), *fault.module.split(".")).with_suffix(".py")
+    return ROOT.joinpath(*fault.name.split(".")).with_suffix(".py")
 
 
 def changed(fault: Fault) -> str:
@@ -50,7 +51,7 @@ class Planted(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
     """Loads one module with a fault in it."""
 
     def __init__(self, fault: Fault) -> None:
-        self._name = f"{PACKAGE}.{fault.module}"
+        self._name = fault.name
         self._file, self._source = str(source_of(fault)), changed(fault)
 
     def find_spec(
@@ -115,7 +116,7 @@ def _run(faults: Sequence[Fault], *, planted: bool) -> Verdict:
     watcher = _Watcher()
     # The libraries that pytest has plugins of are loaded already, which it would complain about.
     quiet = ["-W", "ignore::pytest.PytestAssertRewriteWarning", "-p", "no:cacheprovider"]
-    tests = [f"{ROOT / 'tests' / 'opamp' / fault.file}::{fault.test}" for fault in faults]
+    tests = [f"{file_of(fault.file)}::{fault.test}" for fault in faults]
     pytest.main(["-q", "-x", *quiet, "--rootdir", str(ROOT), *dict.fromkeys(tests)], [watcher])
     return watcher.verdict
 

@@ -118,7 +118,7 @@ class Conversation(RuleBasedStateMachine):
     @rule(settings_hash=st.sampled_from([b"c1", b"c2"]))
     def a_connection_is_wanted(self, settings_hash: bytes) -> None:
         self.wanted_connection = settings_hash
-        metrics = ConnectionSettings(f"https://{settings_hash.decode()}")
+        metrics = ConnectionSettings(f"https://{settings_hash.decode()}/v1/metrics")
         self.link.server.offer_connections(ConnectionOffer(settings_hash, own_metrics=metrics))
 
     @rule()

@@ -6,7 +6,7 @@ import pytest
 
 from llm_observe.errors import LocalProtocolError, MalformedMessage, MessageTooLarge
 from llm_observe.opamp._pb import opamp_pb2
-from llm_observe.opamp.connections import ConnectionOffer, ConnectionSettings
+from llm_observe.opamp.connections import ConnectionOffer, ConnectionSettings, ProxySettings
 from llm_observe.opamp.events import (
     AgentConnected,
     AgentDisconnected,
@@ -517,13 +517,38 @@ def test_only_the_parts_that_an_agent_can_take_are_offered() -> None:
     assert not reply(nobody).HasField("connection_settings")
 
 
-@pytest.mark.opamp("K-03")
-def test_an_offer_of_connections_needs_a_hash_and_an_endpoint_for_opamp() -> None:
-    server = known()
+def test_an_offer_of_connections_needs_a_hash() -> None:
     with pytest.raises(LocalProtocolError, match="hash"):
-        server.offer_connections(ConnectionOffer(b""))
-    with pytest.raises(LocalProtocolError, match="endpoint"):
-        server.offer_connections(ConnectionOffer(b"c", opamp=ConnectionSettings()))
+        known().offer_connections(ConnectionOffer(b""))
+
+
+@pytest.mark.opamp("K-03")
+@pytest.mark.parametrize("url", ["", "b:4320", "ftp://b/v1/opamp", "wss://", "wss:///v1/opamp"])
+def test_an_opamp_connection_that_is_offered_has_a_url_of_one_of_the_transports(url: str) -> None:
+    with pytest.raises(LocalProtocolError, match="an OpAMP connection") as caught:
+        known().offer_connections(ConnectionOffer(b"c", opamp=ConnectionSettings(url)))
+    assert not url or url not in str(caught.value)
+
+
+def own(name: str, url: str) -> ConnectionOffer:
+    parts: dict[str, Any] = {name: ConnectionSettings(url)}
+    return ConnectionOffer(b"c", **parts)
+
+
+@pytest.mark.opamp("O-02")
+@pytest.mark.parametrize("name", ["own_metrics", "own_traces", "own_logs"])
+@pytest.mark.parametrize("url", ["m:4318", "https://m:4318", "https://m/", "ws://m/v1/traces"])
+def test_own_telemetry_that_is_offered_has_the_full_url_of_its_signal(name: str, url: str) -> None:
+    with pytest.raises(LocalProtocolError, match=f"^{name} needs the full"):
+        known().offer_connections(own(name, url))
+    known().offer_connections(own(name, ""))
+
+
+@pytest.mark.opamp("S-09")
+def test_a_proxy_that_is_offered_has_an_address() -> None:
+    own = ConnectionSettings("https://m/v1/metrics", proxy=ProxySettings())
+    with pytest.raises(LocalProtocolError, match="proxy"):
+        known().offer_connections(ConnectionOffer(b"c", own_metrics=own))
 
 
 def test_connections_that_are_not_wanted_any_more_are_not_offered() -> None:
@@ -541,7 +566,7 @@ def test_what_does_not_fit_one_message_has_the_next_one() -> None:
     server.receive(message(1, capabilities=0, custom_capabilities={"capabilities": ["c"]}))
     server.reply(0.0)
     server.offer_config({"a": ConfigFile(b"x" * 4000)}, b"one")
-    big = ConnectionSettings("https://m", {"X": "y" * 4000})
+    big = ConnectionSettings("https://m/v1/metrics", {"X": "y" * 4000})
     server.offer_connections(ConnectionOffer(b"c1", own_metrics=big))
     server.send_custom("c", "t", b"z" * 4000)
     said = []
