@@ -117,7 +117,8 @@ do not begin with `io/` or `test_`; those of `interop/` talk to OpenTelemetry's 
 
 A ✓ under *fault* says that a fault was planted in the code and the test named there failed:
 `python -m tests.opamp.planting` does so for every row that is a MUST. Hostile bytes for every decoder:
-`python -m tests.opamp.fuzz --inputs 10000000 --jobs 2`.
+`python -m tests.opamp.fuzz --inputs 10000000 --jobs 2`. The core's tests alone, which touch no socket,
+thread, process or clock: `pytest tests/opamp/test_*.py -m opamp_core`.
 
 """
 

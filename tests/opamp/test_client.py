@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_observe.errors import LocalProtocolError, MessageTooLarge
@@ -464,6 +464,7 @@ def test_a_new_uid_of_another_length_is_refused() -> None:
 
 
 @given(st.binary(max_size=100))
+@settings(max_examples=50, deadline=None)
 def test_no_bytes_make_receiving_raise(data: bytes) -> None:
     client = settled()
     client.receive(data)

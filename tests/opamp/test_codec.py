@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_observe.errors import MalformedMessage
@@ -39,6 +39,7 @@ VALUES = st.recursive(
 
 @pytest.mark.opamp("D-08")
 @given(VALUES)
+@settings(max_examples=40, deadline=None)
 def test_a_value_of_any_kind_survives_the_trip(value: Value) -> None:
     back = codec.value_from_pb(codec.value_to_pb(value), codec.Budget())
     assert back == value

@@ -45,7 +45,7 @@ OFFERS = st.builds(
 
 @pytest.mark.opamp("X-02", "X-05")
 @given(OFFERS)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_an_offer_survives_the_wire(offer: ConnectionOffer) -> None:
     pb = opamp_pb2.ConnectionSettingsOffers.FromString(offer_to_pb(offer).SerializeToString())
     assert offer_from_pb(pb) == offer

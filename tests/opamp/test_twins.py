@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_observe.opamp.twins import Turns
@@ -44,6 +44,7 @@ def test_over_one_connection_there_is_one_agent_however_it_counts() -> None:
 
 
 @given(st.lists(st.integers(1, 2), max_size=50), st.integers(0, 3))
+@settings(max_examples=40, deadline=None)
 def test_gaps_and_restarts_never_look_like_two(steps: list[int], restarts: int) -> None:
     said = []
     for run in range(restarts + 1):
@@ -55,6 +56,7 @@ def test_gaps_and_restarts_never_look_like_two(steps: list[int], restarts: int) 
 
 
 @given(st.integers(0, 100), st.lists(st.booleans(), max_size=60))
+@settings(max_examples=40, deadline=None)
 def test_two_that_both_go_on_speaking_are_found(first: int, order: list[bool]) -> None:
     numbers, said = {A: first, B: first + 1000}, []
     for is_first in [*order, True, False, True, False]:

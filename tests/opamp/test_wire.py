@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_observe.errors import MalformedMessage, MessageTooLarge, RemoteProtocolError
@@ -62,6 +62,7 @@ def test_unknown_fields_are_skipped() -> None:
 
 
 @given(st.binary(max_size=200), st.booleans())
+@settings(max_examples=50, deadline=None)
 def test_no_bytes_raise_anything_else(data: bytes, framed: bool) -> None:
     for decode in (wire.decode_agent, wire.decode_server):
         try:
