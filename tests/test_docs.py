@@ -62,6 +62,14 @@ def test_pages_made_from_the_code_are_current(name: str) -> None:
     assert (ROOT / "docs" / name).read_text() == wanted, "run: python scripts/make_docs.py"
 
 
+def test_every_key_in_the_docs_names_the_test_that_observes_it() -> None:
+    docs = make_docs()
+    there = set(re.findall(r"^def (test_\w+)\(", (ROOT / docs._TESTS).read_text(), re.MULTILINE))
+    named = re.findall(r"\[(test_\w+)\]", (ROOT / "docs" / "settings.md").read_text())
+    assert named
+    assert {*named} <= there
+
+
 def outline(document: dict[str, Any]) -> dict[str, Any]:
     """What matters of an OpenAPI document, whatever release of the framework wrote it."""
     routes = {
