@@ -4,14 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+Fits = Callable[[str], bool]
+
 LONGEST = 512
 """Characters of a text that are looked at; a longer text is compared by its beginning."""
 
 
-def glob(pattern: str) -> Callable[[str], bool]:
-    """One of several patterns, as a function of a text."""
-    parts = [part.split("*") for part in pattern.split("|")]
-    return lambda text: any(_fits(part, text[:LONGEST]) for part in parts)
+def glob(pattern: str) -> Fits:
+    """One of several patterns, as a function of a text. Most patterns are plain texts or beginnings."""
+    patterns = pattern.split("|")
+    plain = frozenset(each for each in patterns if not _wild(each))
+    tests = [_test(each) for each in patterns if _wild(each)]
+    if plain:
+        tests.insert(0, lambda text: text[:LONGEST] in plain)
+    if len(tests) == 1:
+        return tests[0]
+    return lambda text: any(fits(text) for fits in tests)
+
+
+def _test(pattern: str) -> Fits:
+    beginning = pattern[:-1]
+    if pattern[-1] == "*" and len(beginning) <= LONGEST and not _wild(beginning):
+        return lambda text: text.startswith(beginning)
+    pieces = pattern.split("*")
+    return lambda text: _fits(pieces, text[:LONGEST])
+
+
+def _wild(pattern: str) -> bool:
+    return "*" in pattern or "?" in pattern
 
 
 def _fits(pieces: list[str], text: str) -> bool:

@@ -12,9 +12,11 @@ A session has randomness of its own, made from its id, which its traces are give
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import NamedTuple
 
-from llm_observe.policy.matching import Subject, compile_matcher
+from llm_observe.policy.globs import LONGEST
+from llm_observe.policy.matching import Known, Want, compile_for, patterns_of
 from llm_observe.settings.model import Sampling
 
 RANGE = 1 << 56
@@ -73,11 +75,24 @@ class Share:
         """The decision for this randomness."""
         return self._kept if value >= self.threshold else self._dropped
 
-    def head_of_session(self, session: str) -> Head:
-        """The decision for all traces of a session."""
+
+class ShareOfSession:
+    """The one decision for all traces of a session."""
+
+    def __init__(self, share: Share, session: str) -> None:
         value = session_randomness(session)
-        keep, said, off = self.head(value)
-        return Head(keep, ";".join(filter(None, (said, f"rv:{value:014x}"))), off)
+        keep, said, self.off = share.head(value)
+        self._head = Head(keep, f"{said};rv:{value:014x}".removeprefix(";"), self.off)
+
+    def head(self, value: int) -> Head:
+        """The decision, whatever the randomness of the trace."""
+        return self._head
+
+
+_SESSION: Want = ("session", "")
+
+_REMEMBERED = 1024
+"""So many kinds of traces are told apart without asking the rules again for each."""
 
 
 class SamplingPolicy:
@@ -85,25 +100,45 @@ class SamplingPolicy:
 
     def __init__(self, sampling: Sampling) -> None:
         self._share = Share(sampling.ratio)
-        rules = sorted(sampling.rules.items(), key=lambda item: (item[1].order, item[0]))
-        self._rules = [(compile_matcher(rule.match), Share(rule.ratio)) for _, rule in rules]
         self._by_session = sampling.by == "session"
-        self.has_rules = bool(self._rules)
-        self.asks = self.has_rules or self._by_session
-        """Whether it looks at the subject at all; if not, `Subject()` will do."""
+        rules = sorted(sampling.rules.items(), key=lambda item: (item[1].order, item[0]))
+        looked_at = [want for _, rule in rules for want, _ in patterns_of(rule.match)]
+        first = [_SESSION] if self._by_session or _SESSION in looked_at else []
+        self.wants: tuple[Want, ...] = tuple(dict.fromkeys(first + looked_at))
+        """What it looks at; `head` is told the values in this order."""
+        self._rules = [
+            (compile_for(rule.match, self.wants), Share(rule.ratio)) for _, rule in rules
+        ]
         self.may_be_off = any(share.off for share in (self._share, *(x for _, x in self._rules)))
         """Whether some traces have a share of 0."""
+        self._remembered = lru_cache(maxsize=_REMEMBERED)(self._of)
 
-    def head(self, trace_id: int, subject: Subject) -> Head:
+    def head(self, trace_id: int, known: Known = ()) -> Head:
         """The decision for a trace that begins here."""
-        share = self._of(subject)
-        if self._by_session and subject.session:
-            return share.head_of_session(subject.session)
-        return share.head(randomness(trace_id))
+        return self._share_of(known).head(trace_id & _MASK)
 
-    def off(self, subject: Subject) -> bool:
+    def off(self, known: Known = ()) -> bool:
         """Whether such traces are never kept, not even where a caller elsewhere keeps them."""
-        return self._of(subject).off
+        return self._share_of(known).off
 
-    def _of(self, subject: Subject) -> Share:
-        return next((share for fits, share in self._rules if fits(subject)), self._share)
+    @property
+    def remembered(self) -> int:
+        """How many kinds of traces are told apart without asking the rules."""
+        return self._remembered.cache_info().currsize
+
+    def _share_of(self, known: Known) -> Share | ShareOfSession:
+        if known and len(known[0] or "") > LONGEST:  # a session may have any length
+            return self._of(known)
+        return self._remembered(known)
+
+    def _of(self, known: Known) -> Share | ShareOfSession:
+        share = self._of_rules(known)
+        if self._by_session and known[0]:
+            return ShareOfSession(share, known[0])
+        return share
+
+    def _of_rules(self, known: Known) -> Share:
+        for fits, share in self._rules:
+            if fits(known):
+                return share
+        return self._share

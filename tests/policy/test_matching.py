@@ -1,6 +1,8 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from llm_observe.policy.matching import Subject, compile_matcher
+from llm_observe.policy.matching import Subject, compile_for, compile_matcher, patterns_of
 from llm_observe.settings.model import Matcher, TraceMatcher
 
 CALL = Subject(
@@ -39,3 +41,18 @@ def test_all_that_a_matcher_gives_must_fit(matcher: Matcher, fits: bool) -> None
 def test_what_is_not_known_fits_only_what_asks_for_nothing() -> None:
     assert compile_matcher(Matcher(user="*"))(Subject())
     assert not compile_matcher(Matcher(user="?*"))(Subject())
+
+
+patterns, texts = st.text("ab*?|", max_size=4), st.text("ab", max_size=4)
+
+
+@given(patterns, patterns, patterns, texts, texts, texts | st.none())
+def test_a_matcher_says_the_same_of_values_alone(
+    model: str, user: str, tenant: str, a: str, b: str, c: str | None
+) -> None:
+    matcher = Matcher(model=model, user=user, attributes={"tenant": tenant})
+    subject = Subject(model=a, user=b, attributes={} if c is None else {"tenant": c})
+    values = {("model", ""): a, ("user", ""): b, ("attributes", "tenant"): c}
+    wants = tuple(want for want, _ in patterns_of(matcher))
+    known = tuple(values[want] for want in wants)
+    assert compile_for(matcher, wants)(known) is compile_matcher(matcher)(subject)

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_observe.policy.matching import Subject
+from llm_observe.policy.globs import LONGEST
+from llm_observe.policy.matching import Known
 from llm_observe.policy.sampling import (
     RANGE,
     Head,
@@ -22,8 +23,15 @@ ids = st.integers(min_value=1, max_value=(1 << 128) - 1)
 ratios = st.floats(min_value=0, max_value=1)
 
 
+def known(policy: SamplingPolicy, **values: str) -> Known:
+    """These values in the order that the policy wants; attributes by their key."""
+    told = [values.get(key or name, None if key else "") for name, key in policy.wants]
+    assert {key or name for name, key in policy.wants} >= set(values)
+    return tuple(told)
+
+
 def keeps(trace_id: int, ratio: float) -> bool:
-    return SamplingPolicy(Sampling(ratio=ratio)).head(trace_id, Subject()).keep
+    return SamplingPolicy(Sampling(ratio=ratio)).head(trace_id).keep
 
 
 @given(ids, ratios, ratios)
@@ -41,7 +49,7 @@ def test_zero_keeps_none_and_one_keeps_all(trace_id: int) -> None:
 @pytest.mark.parametrize("ratio", [0.001, 0.01, 0.1, 0.25, 0.5, 0.9, 0.999])
 def test_the_share_kept_is_within_three_sigma_over_100_000_traces(ratio: float) -> None:
     policy = SamplingPolicy(Sampling(ratio=ratio))
-    heads = [policy.head(trace_id, Subject()) for trace_id in seeded_ids(100_000)]
+    heads = [policy.head(trace_id) for trace_id in seeded_ids(100_000)]
     kept = sum(head.keep for head in heads)
     assert abs(kept - len(heads) * ratio) <= 3 * math.sqrt(len(heads) * ratio * (1 - ratio))
 
@@ -50,7 +58,7 @@ def test_the_share_kept_is_within_three_sigma_over_100_000_traces(ratio: float) 
 def test_the_whole_can_be_estimated_from_the_thresholds_of_what_was_kept(ratio: float) -> None:
     """Each kept trace stands for ``2**56 / (2**56 - th)`` ("Adjusted count")."""
     policy = SamplingPolicy(Sampling(ratio=ratio))
-    heads = [policy.head(trace_id, Subject()) for trace_id in seeded_ids(100_000)]
+    heads = [policy.head(trace_id) for trace_id in seeded_ids(100_000)]
     estimate = sum(adjusted_count(head.trace_state) for head in heads if head.keep)
     assert abs(estimate - len(heads)) <= 3 * math.sqrt(len(heads) * (1 - ratio) / ratio)
 
@@ -80,15 +88,15 @@ def test_a_threshold_is_written_as_the_specification_shows(ratio: float, written
 def test_what_is_kept_tells_its_threshold_and_what_is_dropped_none(
     trace_id: int, ratio: float
 ) -> None:
-    head = SamplingPolicy(Sampling(ratio=ratio)).head(trace_id, Subject())
+    head = SamplingPolicy(Sampling(ratio=ratio)).head(trace_id)
     assert head.keep is (randomness(trace_id) >= threshold(ratio))
     assert head.trace_state == (f"th:{written_threshold(threshold(ratio))}" if head.keep else "")
 
 
 def test_a_share_of_nothing_is_off() -> None:
-    assert SamplingPolicy(Sampling(ratio=0)).off(Subject())
-    assert SamplingPolicy(Sampling(ratio=0)).head(RANGE - 1, Subject()) == Head(False, "", off=True)
-    assert not SamplingPolicy(Sampling(ratio=1e-6)).head(1, Subject()).off
+    assert SamplingPolicy(Sampling(ratio=0)).off()
+    assert SamplingPolicy(Sampling(ratio=0)).head(RANGE - 1) == Head(False, "", off=True)
+    assert not SamplingPolicy(Sampling(ratio=1e-6)).head(1).off
 
 
 @given(ids)
@@ -110,25 +118,33 @@ def test_rules_give_other_shares_to_the_traces_they_match() -> None:
         "noise": SamplingRule(match=TraceMatcher(service="batch|cron"), ratio=0.0),
     }
     policy = SamplingPolicy(Sampling(ratio=0.5, rules=rules))
-    assert policy.head(1, Subject(route="/pay/now", service="cron")) == Head(True, "th:0")
-    assert policy.head(RANGE - 1, Subject(service="cron")) == Head(False, "", off=True)
-    assert policy.head(RANGE - 1, Subject(service="web")) == Head(True, "th:8")
-    assert policy.off(Subject(service="cron"))
-    assert not policy.off(Subject())
-    assert (policy.asks, policy.may_be_off) == (True, True)
+    assert policy.wants == (("route", ""), ("service", ""))
+    assert policy.head(1, known(policy, route="/pay/now", service="cron")) == Head(True, "th:0")
+    assert policy.head(RANGE - 1, known(policy, service="cron")) == Head(False, "", off=True)
+    assert policy.head(RANGE - 1, known(policy, service="web")) == Head(True, "th:8")
+    assert policy.off(known(policy, service="cron"))
+    assert not policy.off(known(policy))
+    assert policy.may_be_off
+
+
+def test_an_attribute_that_is_not_there_is_not_an_empty_one() -> None:
+    rules = {"any": SamplingRule(match=TraceMatcher(attributes={"tenant": "*"}), ratio=1.0)}
+    policy = SamplingPolicy(Sampling(ratio=0, rules=rules))
+    assert policy.head(1, known(policy, tenant="")).keep
+    assert not policy.head(1, known(policy)).keep
 
 
 def test_of_rules_with_the_same_order_the_first_by_name_decides() -> None:
     rules = {"b": SamplingRule(ratio=0.0), "a": SamplingRule(ratio=1.0)}
-    assert SamplingPolicy(Sampling(ratio=0, rules=rules)).head(1, Subject()).keep
+    assert SamplingPolicy(Sampling(ratio=0, rules=rules)).head(1).keep
     rules["b"] = SamplingRule(ratio=0.0, order=99)
-    assert not SamplingPolicy(Sampling(ratio=0, rules=rules)).head(1, Subject()).keep
+    assert not SamplingPolicy(Sampling(ratio=0, rules=rules)).head(1).keep
 
 
 @given(st.text(min_size=1, max_size=20), ids, ids)
 def test_a_session_is_kept_or_dropped_whole(session: str, one: int, other: int) -> None:
     policy = SamplingPolicy(Sampling(ratio=0.5, by="session"))
-    first, second = (policy.head(trace, Subject(session=session)) for trace in (one, other))
+    first, second = (policy.head(trace, (session,)) for trace in (one, other))
     assert first == second
     assert first.keep is (session_randomness(session) >= RANGE // 2)
     assert first.trace_state.endswith(f"rv:{session_randomness(session):014x}")
@@ -137,18 +153,40 @@ def test_a_session_is_kept_or_dropped_whole(session: str, one: int, other: int) 
 
 def test_without_a_session_a_trace_is_chosen_by_its_id() -> None:
     policy = SamplingPolicy(Sampling(ratio=0.5, by="session"))
-    assert policy.head(RANGE - 1, Subject()) == Head(True, "th:8")
-    assert policy.head(1, Subject()) == Head(False)
+    assert policy.head(RANGE - 1, ("",)) == Head(True, "th:8")
+    assert policy.head(1, ("",)) == Head(False)
 
 
 def test_the_share_of_sessions_is_within_three_sigma() -> None:
     policy = SamplingPolicy(Sampling(ratio=0.2, by="session"))
-    kept = sum(policy.head(1, Subject(session=f"s-{number}")).keep for number in range(20_000))
+    kept = sum(policy.head(1, (f"s-{number}",)).keep for number in range(20_000))
     assert abs(kept - 4000) <= 3 * math.sqrt(20_000 * 0.2 * 0.8)
 
 
 def test_a_session_is_judged_by_the_share_of_its_rule() -> None:
     rules = {"vip": SamplingRule(match=TraceMatcher(session="vip-*"), ratio=1.0)}
     policy = SamplingPolicy(Sampling(ratio=0, by="session", rules=rules))
-    assert policy.head(1, Subject(session="vip-1")).trace_state.startswith("th:0;rv:")
-    assert policy.head(1, Subject(session="s-1")).off
+    assert policy.head(1, ("vip-1",)).trace_state.startswith("th:0;rv:")
+    assert policy.head(1, ("s-1",)).off
+
+
+@pytest.mark.parametrize("length", [LONGEST, LONGEST + 1])
+def test_sessions_of_any_length_are_told_apart_by_their_ends(length: int) -> None:
+    policy = SamplingPolicy(Sampling(ratio=0.5, by="session"))
+    sessions = ["s" * (length - 1) + end for end in "abcdefgh"]
+    for session in sessions * 2:
+        written = f"rv:{session_randomness(session):014x}"
+        assert policy.head(1, (session,)).trace_state.endswith(written)
+
+
+def test_only_so_many_kinds_of_traces_are_remembered_and_no_long_ones() -> None:
+    rules = {"vip": SamplingRule(match=TraceMatcher(user="vip-*"), ratio=1.0)}
+    policy = SamplingPolicy(Sampling(ratio=0, by="session", rules=rules))
+    before = policy.remembered
+    for number in range(3000):
+        policy.head(1, (f"s-{number}", "vip-1"))
+    assert before < policy.remembered <= 1024
+    full = policy.remembered
+    fresh = SamplingPolicy(Sampling(ratio=0, by="session"))
+    fresh.head(1, ("s" * (LONGEST + 1),))
+    assert (fresh.remembered, full) == (0, 1024)

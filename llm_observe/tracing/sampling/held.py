@@ -37,8 +37,10 @@ class HeldTraces:
 
     def hold(self, trace_id: int) -> None:
         """A trace begins here, or another part of it does."""
-        self._traces.setdefault(trace_id, HeldTrace())
-        while len(self._traces) > max(1, self.most):
+        traces = self._traces
+        if trace_id not in traces:
+            traces.setdefault(trace_id, HeldTrace())  # another thread may be as far
+        while len(traces) > (self.most or 1):
             self._push_out()
 
     def holds(self, trace_id: int) -> bool:
@@ -55,11 +57,12 @@ class HeldTraces:
         """The trace that a span belongs to, if it is held."""
         return None if span is None else self._traces.get(span.trace_id)
 
-    def drop(self, trace_id: int) -> None:
-        """It is held no longer."""
+    def drop(self, trace_id: int) -> HeldTrace | None:
+        """It is held no longer; what was held."""
         held = self._traces.pop(trace_id, None)
         if held is not None and not held.reason:
             held.gone = True
+        return held
 
     def clear(self) -> None:
         """In a forked child: all of them are the parent's."""
@@ -71,7 +74,6 @@ class HeldTraces:
             oldest = next(iter(self._traces))
         except (StopIteration, RuntimeError):  # another thread was faster
             return
-        held = self._traces.get(oldest)
-        self.drop(oldest)
+        held = self.drop(oldest)
         if held is not None:
             self.pushed_out.append(held)

@@ -17,20 +17,18 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, TraceState, get_cur
 from opentelemetry.util.types import Attributes
 
 from llm_observe.policy.keeping import wanted
-from llm_observe.policy.matching import Subject
+from llm_observe.policy.matching import Known
 from llm_observe.policy.rate import Bucket
 from llm_observe.policy.sampling import Head, SamplingPolicy, without_threshold
 from llm_observe.settings.model import Sampling
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.sampling.held import HeldTraces
-from llm_observe.tracing.sampling.subjects import session_alone, subject_of_root
+from llm_observe.tracing.sampling.subjects import reader
 
 _KEY = "ot"
 """OpenTelemetry's own entry in a trace state ("TraceState: Probability Sampling")."""
 
 _SAMPLE, _RECORD, _DROP = Decision.RECORD_AND_SAMPLE, Decision.RECORD_ONLY, Decision.DROP
-
-_ANYTHING = Subject()
 
 Described = Callable[[], Attributes]
 
@@ -87,7 +85,7 @@ class LiveSampler(Sampler):
                 return inside.always
             return self._root(inside, trace_id, here, attributes)
         off = parent.is_remote and inside.policy.may_be_off
-        if off and inside.policy.off(self._subject(inside, here, attributes)):
+        if off and inside.policy.off(self._known(inside, here, attributes)):
             return _DROP, _dropped(parent.trace_state)
         if parent.trace_flags.sampled:
             return _SAMPLE, parent.trace_state
@@ -120,24 +118,24 @@ class LiveSampler(Sampler):
     def _root(
         self, inside: _Inside, trace_id: int, here: Context, attributes: Described
     ) -> Verdict:
-        head = inside.policy.head(trace_id, self._subject(inside, here, attributes))
-        keep, state = inside.bounded(head)
+        head = inside.policy.head(trace_id, self._known(inside, here, attributes))
+        keep, said, off = head if inside.bucket is None else inside.bounded(head)
+        state = state_of(said)
         if keep:
-            return _SAMPLE, state_of(state)
-        if head.off or not inside.holds:
-            return _DROP, state_of(state)
+            return _SAMPLE, state
+        if off or not inside.holds:
+            return _DROP, state
         self.held.hold(trace_id)
-        return _RECORD, state_of(state)
+        return _RECORD, state
 
-    def _subject(self, inside: _Inside, here: Context, attributes: Described) -> Subject:
-        if not inside.policy.asks:
-            return _ANYTHING
-        known = subject_of_root if inside.policy.has_rules else session_alone
+    def _known(self, inside: _Inside, here: Context, attributes: Described) -> Known:
+        if inside.read is None:
+            return ()
         try:
-            return known(self.service, here, attributes() or {})
+            return inside.read(self.service, here, attributes() or {})
         except Exception as error:  # noqa: BLE001  # as `with gate`; the share of all others holds
             gate.caught(error)
-            return _ANYTHING
+            return inside.nothing
 
 
 class _Inside:
@@ -148,22 +146,28 @@ class _Inside:
         same = former is not None and former.sampling.per_second == sampling.per_second
         self.holds = wanted(sampling.keep)
         """Whether traces that are dropped may yet be kept."""
+        wants = self.policy.wants
+        self.read = reader(wants) if wants else None
+        """What is to be known of a root, if anything."""
+        self.nothing: Known = tuple(None if key else "" for _, key in wants)
         self.bucket: Bucket | None = (
             former.bucket if former and same else _bucket(sampling.per_second)
         )
         self.always: Verdict | None = None
         """Of every root, where nothing tells them apart."""
-        if sampling.ratio == 1 and self.bucket is None and not self.policy.asks:
-            self.always = _SAMPLE, state_of(self.policy.head(0, _ANYTHING).trace_state)
+        if sampling.ratio == 1 and self.bucket is None and not sampling.rules and not wants:
+            self.always = _SAMPLE, state_of(self.policy.head(0).trace_state)
 
-    def bounded(self, head: Head) -> tuple[bool, str]:
-        """Whether it is kept within the bound, and what its trace state says."""
+    def bounded(self, head: Head) -> Head:
+        """What becomes of the decision within the bound."""
         if not head.keep or self.bucket is None:
-            return head.keep, head.trace_state
+            return head
         now = time.monotonic()
         taken = self.bucket.take(now)
         scarce = self.bucket.scarce(now)
-        return taken, without_threshold(head.trace_state) if scarce else head.trace_state
+        if taken and not scarce:
+            return head
+        return Head(taken, without_threshold(head.trace_state) if scarce else head.trace_state)
 
 
 def _bucket(per_second: float | None) -> Bucket | None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -12,8 +11,14 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 
 from llm_observe.conventions import PROMOTED
-from llm_observe.policy.matching import Subject
+from llm_observe.policy.globs import LONGEST
+from llm_observe.policy.matching import Known, Subject, Want
 from llm_observe.tracing.call import Call
+
+Reader = Callable[[str, Context, Mapping[str, object]], Known]
+"""From the name of the service, a context and attributes to what is wanted of them."""
+
+_Read = Callable[[str, Context, Mapping[str, object]], str | None]
 
 _COLUMNS = ("provider", "model", "session", "user")
 
@@ -44,31 +49,33 @@ def subject_of_attributes(attributes: Mapping[str, Any], service: str = "") -> S
     return Subject(service=service, attributes=texts, **found)
 
 
-def subject_of_root(service: str, here: Context, attributes: Mapping[str, object]) -> Subject:
-    """What a root that begins in this context with these attributes says of itself.
+def reader(wants: Sequence[Want]) -> Reader:
+    """What reads these of a root that begins in this context with these attributes.
 
     Session and user are also known from the context (`llm_observe.context`, OpenInference's
-    ``using_session``) and from baggage, which another service may have sent.
+    ``using_session``) and from baggage, which another service may have sent. A value is given as
+    far as matchers look at it, a session whole.
     """
-    told = subject_of_attributes(attributes, service)
-    return replace(
-        told,
-        session=told.session or _around(here, "session.id"),
-        user=told.user or _around(here, "user.id"),
-        route=told.attributes.get("http.route", ""),
-    )
-
-
-def session_alone(service: str, here: Context, attributes: Mapping[str, object]) -> Subject:
-    """No more than the session, at a fraction of the cost."""
-    session = _first(attributes, "session") or _around(here, "session.id")
-    return Subject(service=service, session=session)
+    first, *others = [_read_attribute(key) if key else _READERS[name] for name, key in wants]
+    if not others:
+        return lambda service, here, told: (first(service, here, told),)
+    if len(others) == 1:
+        then = others[0]
+        return lambda service, here, told: (first(service, here, told), then(service, here, told))
+    read = (first, *others)
+    return lambda service, here, told: tuple([one(service, here, told) for one in read])
 
 
 def _texts(attributes: Mapping[str, Any]) -> dict[str, str]:
     return {
         key: str(value) for key, value in attributes.items() if isinstance(value, str | int | float)
     }
+
+
+def _text(value: object) -> str | None:
+    if type(value) is str:
+        return value
+    return str(value) if isinstance(value, str | int | float) else None
 
 
 def _first(attributes: Mapping[str, object], column: str) -> str:
@@ -78,3 +85,41 @@ def _first(attributes: Mapping[str, object], column: str) -> str:
 def _around(here: Context, key: str) -> str:
     value = here.get(key) or baggage.get_baggage(key, here)
     return "" if value is None else str(value)
+
+
+def _read_service(service: str, here: Context, attributes: Mapping[str, object]) -> str:
+    return service
+
+
+def _read_route(service: str, here: Context, attributes: Mapping[str, object]) -> str:
+    return (_text(attributes.get("http.route")) or "")[:LONGEST]
+
+
+def _read_attribute(key: str) -> _Read:
+    def read(service: str, here: Context, attributes: Mapping[str, object]) -> str | None:
+        text = _text(attributes.get(key))
+        return text if text is None else text[:LONGEST]
+
+    return read
+
+
+def _read_column(column: str, around: str = "", most: int | None = LONGEST) -> _Read:
+    keys = PROMOTED[column]
+
+    def read(service: str, here: Context, attributes: Mapping[str, object]) -> str:
+        for key in keys:
+            if key in attributes and (text := _text(attributes[key])):
+                return text[:most]
+        return _around(here, around)[:most] if around else ""
+
+    return read
+
+
+_READERS: dict[str, _Read] = {
+    "service": _read_service,
+    "provider": _read_column("provider"),
+    "model": _read_column("model"),
+    "session": _read_column("session", "session.id", None),
+    "user": _read_column("user", "user.id"),
+    "route": _read_route,
+}
