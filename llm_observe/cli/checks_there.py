@@ -18,7 +18,7 @@ from llm_observe.settings.layers import active_destinations, resolve
 from llm_observe.settings.model import Destination
 from llm_observe.tracing.export.backend import Backend
 from llm_observe.tracing.export.exchange import Exchange
-from llm_observe.tracing.export.headers import HeaderError
+from llm_observe.tracing.export.faults import KeyFault
 from llm_observe.tracing.export.headers import resolve as resolve_headers
 from llm_observe.tracing.export.target import asked
 from llm_observe.tracing.export.verdict import Answer, explain
@@ -90,7 +90,7 @@ def probe(name: str, destination: Destination, environ: Mapping[str, str]) -> Fi
     label = f"{name} ({destination.endpoint})"
     try:
         answer = _empty_request(destination, environ)
-    except HeaderError as error:
+    except KeyFault as error:
         return broken("destinations", f"{label}: {error}.")
     if answer.succeeded or answer.throttled:
         return ok("destinations", f"{label} answers.")

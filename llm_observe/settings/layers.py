@@ -97,10 +97,11 @@ def beyond_limits(fragment: Fragment, limits: Limits) -> Iterator[Problem]:
 
 def _destination_beyond(value: Fragment, limits: Limits) -> Iterator[tuple[str, str, str]]:
     """Key, what was found, what was expected."""
-    host = urlsplit(value.get("endpoint", "")).hostname
-    if host and not host_allowed(host, limits):
-        hosts = ", ".join(limits.destination_hosts or ()) or "none"
-        yield "endpoint", host, f"one of the hosts {hosts}"
+    for key in ("endpoint", "proxy"):
+        host = urlsplit(value.get(key, "")).hostname
+        if host and not host_allowed(host, limits):
+            hosts = ", ".join(limits.destination_hosts or ()) or "none"
+            yield key, host, f"one of the hosts {hosts}"
     size = value.get("queue_mib")
     if size is not None and size > limits.queue_mib:
         yield "queue_mib", f"{size:g}", f"at most {limits.queue_mib:g}"

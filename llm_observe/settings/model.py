@@ -339,6 +339,21 @@ class Destination:
     queue_mib: Annotated[float, Gt(0), Le(256)] | None = None
     """Their estimated size in MiB, at most; whichever bound is met first counts. Not set: 32."""
 
+    ca: Annotated[str, MaxLen(1024)] = ""
+    """PEM file with the authorities that are trusted instead of the usual ones: `file:PATH`, on the machine of the program. This and the following need https."""
+
+    client_certificate: Annotated[str, MaxLen(1024)] = ""
+    """PEM file with the certificate that the program shows, and its chain: `file:PATH`."""
+
+    client_key: Annotated[str, MaxLen(1024)] = ""
+    """PEM file with its private key, not encrypted: `file:PATH`. Not set: it stands in the certificate's file."""
+
+    proxy: Annotated[str, MaxLen(2048)] = ""
+    """URL of an HTTP proxy to go through; `direct`: none. Not set: as the environment says, and none for loopback. grpc: http only."""
+
+    proxy_authorization: Annotated[str, MaxLen(1024)] = ""
+    """What the proxy is told as `Proxy-Authorization`, by reference: `env:NAME`, `env:NAME#key` or `file:PATH`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conventions:

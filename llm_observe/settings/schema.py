@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import cache
 from typing import Any
-from urllib.parse import urlsplit
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -21,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from llm_observe.errors import Problem, SettingsError
 from llm_observe.settings.documents import Fragment, join_path
 from llm_observe.settings.model import Settings
+from llm_observe.settings.places import destination_problems, mask
 
 MAX_BYTES = 256 * 1024
 """Largest settings document that is read."""
@@ -28,13 +28,8 @@ MAX_BYTES = 256 * 1024
 CONTENT_TYPES = ("application/json", "application/yaml", "application/x-yaml", "text/yaml", "")
 """Content types of a settings document; an empty one is read as YAML, of which JSON is a part."""
 
-REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*(#[^\s#]+)?|file:/\S+")
-"""How a secret is named: where it can be read, never what it is."""
-
 _LOCAL_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")
 """A secret that is read from the environment of the program only."""
-
-_SECRET_QUERY = re.compile(r"(?i)(key|token|secret|password|auth|sig)")
 
 
 def parse(body: bytes, content_type: str = "application/yaml") -> dict[str, Any]:
@@ -85,11 +80,6 @@ def schema_hash() -> str:
     """Short hash of the JSON Schema: equal hashes understand the same keys."""
     text = json.dumps(json_schema(), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def mask(secret: str) -> str:
-    """``***`` and a short hash: two secrets can be told apart and neither be read."""
-    return f"***({hashlib.sha256(secret.encode()).hexdigest()[:8]})"
 
 
 @cache
@@ -153,7 +143,7 @@ def _expected(item: Mapping[str, Any]) -> str:
 
 
 def _shown(path: str, value: Any) -> str:
-    if ".headers." in path:
+    if ".headers." in path or path.endswith(".proxy_authorization"):
         return mask(str(value))
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 80 else f"{text[:77]}..."
@@ -165,17 +155,7 @@ def _semantic(fragment: Fragment) -> Iterator[Problem]:
         yield Problem("redaction.hash_key", f"a literal value {mask(key)}", "a reference: env:NAME")
     yield from _grant_problems(fragment)
     for name, destination in fragment.get("destinations", {}).items():
-        path = join_path(("destinations", name))
-        if "endpoint" in destination:
-            grpc = destination.get("protocol") == "grpc"
-            yield from _endpoint_problems(f"{path}.endpoint", destination["endpoint"], grpc)
-        for header, value in destination.get("headers", {}).items():
-            if not REFERENCE.fullmatch(value):
-                yield Problem(
-                    f"{path}.headers.{join_path((header,))}",
-                    f"a literal value {mask(value)}",
-                    "a reference: env:NAME or file:/PATH",
-                )
+        yield from destination_problems(name, destination)
 
 
 def _grant_problems(fragment: Fragment) -> Iterator[Problem]:
@@ -193,26 +173,6 @@ def _has_zone(text: str) -> bool:
         return datetime.fromisoformat(text).tzinfo is not None
     except ValueError:
         return False
-
-
-def _endpoint_problems(path: str, endpoint: str, grpc: bool) -> Iterator[Problem]:
-    try:
-        url = urlsplit(endpoint)
-        valid = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
-    except ValueError:
-        valid = False
-    if not valid:
-        yield Problem(path, json.dumps(endpoint), "an http:// or https:// URL")
-    elif url.username or url.password or _SECRET_QUERY.search(url.query):
-        yield Problem(
-            path,
-            f"a URL with a secret in it {mask(endpoint)}",
-            "the secret in headers, by reference",
-        )
-    elif url.fragment or url.query:
-        yield Problem(path, json.dumps(endpoint), "a URL without query and fragment")
-    elif grpc and url.path not in {"", "/"}:
-        yield Problem(path, json.dumps(endpoint), "a URL without a path, because of protocol grpc")
 
 
 def _error(path: str, found: str, expected: str) -> SettingsError:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -19,6 +21,9 @@ from llm_observe.cli.keys import key_rows
 from llm_observe.settings.schema import json_schema
 from llm_observe.testing import Answer, OTLPGrpcSink, OTLPSink, Served, serve_grpc, serve_in_thread
 from tests.e2e.harness import App, ControlPlane, eventually
+from tests.tracing.export.certificates import Authority
+from tests.tracing.export.proxying import proxying
+from tests.tracing.export.sink import running_sink
 
 pytestmark = pytest.mark.e2e
 StartApp = Callable[..., App]
@@ -632,6 +637,105 @@ def test_queue_items(observed: Observed) -> None:
 def test_queue_mib(observed: Observed) -> None:
     observed.set(sink__queue_mib=0.01, sink__timeout_s=60, sink__signals=["traces"])
     assert 0 < dropped(observed, 30) < 30
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+@contextmanager
+def secure(
+    protocol: str, authority: Authority, *, ask_client: bool = False
+) -> Iterator[tuple[str, Callable[[], Sequence[object]]]]:
+    """A receiver under TLS: its URL, and the spans that arrived."""
+    if protocol == "grpc":
+        receiver = OTLPGrpcSink()
+        credentials = authority.credentials(ask_client=ask_client)
+        with serve_grpc(receiver, credentials=credentials) as at:
+            yield at.url, receiver.spans
+    else:
+        with running_sink(authority.context(ask_client=ask_client)) as sink:
+            yield sink.url, lambda: sink.spans
+
+
+def refused(observed: Observed, **changes: Any) -> str:
+    """What the program says of changes to its sink that it refuses."""
+    paths = {f"destinations.sink.{key}": value for key, value in changes.items()}
+    version = observed.plane.set(observed.service, **paths)["version"]
+    (agent,) = observed.plane.progress(version, "refused")["agents"]
+    return str(agent["error"])
+
+
+BOTH = pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+
+
+@BOTH
+def test_ca(observed: Observed, authority: Authority, protocol: str) -> None:
+    with secure(protocol, authority) as (url, spans):
+        said = refused(observed, endpoint=url, protocol=protocol)
+        assert said.startswith(f"destinations.sink.endpoint: found {url}")
+        assert "TLS failed" in said
+        observed.set(sink__ca=authority.reference())
+        observed.call()
+        assert spans()
+
+
+@BOTH
+def test_client_certificate(observed: Observed, authority: Authority, protocol: str) -> None:
+    certificate, key = authority.issued()
+    with secure(protocol, authority, ask_client=True) as (url, spans):
+        refused(observed, endpoint=url, protocol=protocol, ca=authority.reference())
+        observed.set(sink__client_certificate=certificate, sink__client_key=key)
+        observed.call()
+        assert spans()
+
+
+@BOTH
+def test_client_key(observed: Observed, authority: Authority, protocol: str) -> None:
+    certificate, key = authority.issued()
+    _, another = authority.issued("another")
+    keys = {"ca": authority.reference(), "client_certificate": certificate, "client_key": another}
+    with secure(protocol, authority, ask_client=True) as (url, spans):
+        said = refused(observed, endpoint=url, protocol=protocol, **keys)
+        assert said.startswith("destinations.sink.client_key: found /")
+        assert "the key of another certificate" in said
+        observed.call()
+        assert observed.sink.spans()
+        observed.set(sink__client_key=key)
+        observed.call()
+        assert spans()
+
+
+@BOTH
+def test_proxy(observed: Observed, protocol: str) -> None:
+    receiver = OTLPGrpcSink()
+    with serve_grpc(receiver) as at, proxying() as proxy:
+        if protocol == "grpc":
+            observed.set(sink__endpoint=at.url, sink__protocol="grpc")
+        sink = receiver if protocol == "grpc" else observed.sink
+        observed.call()
+        had = len(sink.spans())
+        assert proxy.heads == []
+        observed.set(sink__proxy=proxy.url)
+        observed.call()
+        assert len(sink.spans()) == had + 1
+        assert proxy.heads
+    said = refused(observed, proxy="http://127.0.0.1:1")
+    assert said.startswith("destinations.sink.proxy: found http://127.0.0.1:1: ")
+
+
+@BOTH
+def test_proxy_authorization(observed: Observed, protocol: str) -> None:
+    receiver = OTLPGrpcSink()
+    with serve_grpc(receiver) as at, proxying("s3cret") as proxy:
+        url = at.url if protocol == "grpc" else observed.at.url
+        said = refused(observed, endpoint=url, protocol=protocol, proxy=proxy.url)
+        assert "407" in said
+        observed.set(sink__proxy_authorization="env:SINK_KEY")
+        observed.call()
+        assert (receiver if protocol == "grpc" else observed.sink).spans()
+    assert "s3cret" not in str(observed.plane.agent(observed.service))
 
 
 def test_conventions_genai(observed: Observed) -> None:

@@ -14,6 +14,7 @@ from llm_observe.conventions import NEWEST, GenAI
 from llm_observe.settings.model import Destination
 from llm_observe.tracing.export import late, otlp
 from llm_observe.tracing.export.exchange import Exchange
+from llm_observe.tracing.export.faults import KeyFault
 from llm_observe.tracing.export.present import present_all
 from llm_observe.tracing.export.target import Signal
 from llm_observe.tracing.export.transport import Transport
@@ -35,7 +36,11 @@ class Sender(Protocol):
         headers: Mapping[str, str],
         exchange: Exchange,
     ) -> Answer:
-        """Send a request; its answer or the reason why there is none. Never raises for the network."""
+        """Send a request; its answer or the reason why there is none. Never raises for the network.
+
+        Raises:
+            KeyFault: A key of the destination cannot be used. Nothing was sent.
+        """
 
     def close(self) -> None:
         """Close idle connections."""
@@ -74,7 +79,11 @@ class Backend:
         exchange: Exchange,
     ) -> Answer:
         """Send a request; its answer or the reason why there is none."""
-        return self._sender(destination.protocol).post(destination, signal, body, headers, exchange)
+        try:
+            sender = self._sender(destination.protocol)
+            return sender.post(destination, signal, body, headers, exchange)
+        except KeyFault as fault:
+            return Answer(0, str(fault), fault=fault)
 
     def rejected(self, signal: Signal, answer: Answer) -> int:
         """What a successful answer refused all the same."""

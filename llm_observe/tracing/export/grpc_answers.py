@@ -6,18 +6,21 @@ connection is recognized, and said shorter.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from llm_observe.tracing.export.verdict import Answer
+from llm_observe.tracing.export.verdict import Answer, explain
 
 NO_ANSWER = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "UNKNOWN"})
 """Codes that may come from this side, about a connection that is of no use."""
 
 _DETAILS = "grpc-status-details-bin"
+
+_PROXY_REFUSED = re.compile(r"proxy returned response code (\d{3})\b")
 
 _REASONS: tuple[tuple[str, str], ...] = (
     ("hostname verification", "TLS failed: certificate of another host"),
@@ -29,6 +32,10 @@ _REASONS: tuple[tuple[str, str], ...] = (
     ("certificate_required", "TLS failed: a client certificate is required"),
     ("wrong_version_number", "TLS failed: the other side speaks no TLS (http instead of https?)"),
     ("handshake", "TLS failed"),
+    (
+        "proxy returned response code 407",
+        "the proxy failed: HTTP 407 Proxy Authentication Required",
+    ),
     ("proxy", "the proxy failed"),
     ("connection refused", "connection refused"),
     ("network is unreachable", "network is unreachable"),
@@ -50,13 +57,18 @@ _REASONS: tuple[tuple[str, str], ...] = (
 def refusal(error: Any, timeout_s: float) -> Answer:
     """The answer that a failed call (a ``grpc.RpcError``, which is a ``grpc.Call``) stands for."""
     details = (error.details() or "").lower()
-    reason = next((text for mark, text in _REASONS if mark in details), "")
+    reason = _tunnel(details) or next((text for mark, text in _REASONS if mark in details), "")
     return Answer(
         0,
         reason.format(timeout=timeout_s),
         retry_after_s=_retry_after(error.trailing_metadata() or ()),
         code=error.code().name,
     )
+
+
+def _tunnel(details: str) -> str:
+    found = _PROXY_REFUSED.search(details)
+    return f"the proxy failed: {explain(Answer(int(found[1])))}" if found else ""
 
 
 def _retry_after(metadata: Any) -> float | None:

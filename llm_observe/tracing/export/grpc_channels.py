@@ -12,15 +12,16 @@ threads that a child does not have.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import grpc
 
 from llm_observe.tracing.export import marked
+from llm_observe.tracing.export.faults import KeyFault
+from llm_observe.tracing.export.route import Route
 from llm_observe.tracing.export.target import LOOPBACK
-from llm_observe.tracing.export.tls import bundle, certificates
+from llm_observe.tracing.export.tls import bundle, read
 
 MAX_ANSWER_BYTES = 64 * 1024
 """Largest answer that is taken; an OTLP answer has a few dozen bytes."""
@@ -62,66 +63,72 @@ class ChannelWire:
 
 
 class Channels:
-    """The channels of one worker, by URL. Not for use by two threads at once."""
+    """The channel of one worker. Not for use by two threads at once."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-        self._channels: dict[str, tuple[grpc.Channel, int]] = {}
+    def __init__(self) -> None:
+        self._made: tuple[Route, grpc.Channel, int] | None = None
 
-    def to(self, url: str) -> tuple[grpc.Channel, ChannelWire]:
-        """The channel to ``scheme://host:port``, and how it is ended; connects when it is used.
+    def to(self, route: Route) -> tuple[grpc.Channel, ChannelWire]:
+        """The channel that goes this way, and how it is ended; connects when it is used.
 
         Raises:
-            OSError: A certificate cannot be read.
+            KeyFault: A certificate or a proxy that cannot be used.
         """
-        if url not in self._channels:
+        if self._made is None or self._made[0] != route:
             self.close()  # the destination has moved
             mark = marked.new_mark()
-            channel = _new(url, self._environ, mark)
-            self._channels[url] = channel, mark
+            channel = _new(route, mark)
+            self._made = route, channel, mark
             _open.add(channel)
-        found = self._channels[url]
-        return found[0], ChannelWire(*found)
-
-    def drop(self, url: str) -> None:
-        """Close a channel: its successor connects anew, and at once."""
-        found = self._channels.pop(url, None)
-        if found is not None:
-            _close(found[0])
+        return self._made[1], ChannelWire(*self._made[1:])
 
     def close(self) -> None:
-        """Close all of them."""
-        for url in [*self._channels]:
-            self.drop(url)
+        """Close it: its successor connects anew, and at once."""
+        if self._made is not None:
+            _close(self._made[1])
+        self._made = None
 
 
-def _new(url: str, environ: Mapping[str, str], mark: int) -> grpc.Channel:
-    parts = urlsplit(url)
-    # With its scheme written out: a host may have the name of one (`unix`).
-    target = f"dns:///{parts.netloc}"
-    here = parts.hostname in LOOPBACK
+def _new(route: Route, mark: int) -> grpc.Channel:
+    parts = urlsplit(route.url)
     options = (
         *_OPTIONS,
-        ("grpc.enable_http_proxy", 0 if here else 1),
+        *_proxy(route, parts.netloc),
+        ("grpc.enable_http_proxy", 1 if not route.proxy and parts.hostname not in LOOPBACK else 0),
         ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
         ("grpc.keepalive_timeout_ms", mark),
     )
+    host = urlsplit(route.named_proxy).netloc or parts.netloc
+    # With its scheme written out: a host may have the name of one (`unix`).
+    target = f"dns:///{host}"
     if parts.scheme == "http":
         return grpc.insecure_channel(target, options)
-    return grpc.secure_channel(target, _credentials(environ), options)
+    return grpc.secure_channel(target, _credentials(route), options)
 
 
-def _credentials(environ: Mapping[str, str]) -> grpc.ChannelCredentials:
-    named = certificates(environ)
+def _proxy(route: Route, place: str) -> tuple[tuple[str, str], ...]:
+    """As gRPC itself does with a proxy of the environment, which its `no_proxy` could veto.
+
+    The name in the certificate is compared with the authority, that is with the endpoint.
+    """
+    if not route.named_proxy:
+        return ()
+    if urlsplit(route.named_proxy).scheme != "http":
+        raise KeyFault(("proxy",), route.named_proxy, "an http:// URL, because of protocol grpc")
+    found = (("grpc.http_connect_server", place), ("grpc.default_authority", place))
+    if not route.authorization:
+        return found
+    told = f"Proxy-Authorization: {route.authorization}"
+    return *found, ("grpc.http_connect_headers", told)
+
+
+def _credentials(route: Route) -> grpc.ChannelCredentials:
+    authorities, certificate, key = read(route.certificates)
     return grpc.ssl_channel_credentials(
-        root_certificates=_read(named.authorities or bundle()),
-        private_key=_read(named.key),
-        certificate_chain=_read(named.certificate),
+        root_certificates=authorities or Path(bundle()).read_bytes(),
+        private_key=key,
+        certificate_chain=certificate,
     )
-
-
-def _read(path: str | None) -> bytes | None:
-    return None if path is None else Path(path).read_bytes()
 
 
 def _close(channel: grpc.Channel) -> None:

@@ -25,7 +25,9 @@ from llm_observe.settings.model import Destination
 from llm_observe.tracing.export.exchange import Exchange
 from llm_observe.tracing.export.forked import grpc_is_broken
 from llm_observe.tracing.export.grpc_answers import NO_ANSWER, refusal
-from llm_observe.tracing.export.grpc_channels import Channels
+from llm_observe.tracing.export.grpc_channels import Channels, ChannelWire
+from llm_observe.tracing.export.proxies import blame_proxy
+from llm_observe.tracing.export.route import route_to
 from llm_observe.tracing.export.target import Signal, target_of
 from llm_observe.tracing.export.verdict import OK, Answer
 
@@ -44,7 +46,7 @@ class GrpcTransport:
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._environ = environ
-        self._channels = Channels(environ)
+        self._channels = Channels()
 
     def post(
         self,
@@ -57,20 +59,25 @@ class GrpcTransport:
         """Send one OTLP request and read its answer; never raises for what the network does.
 
         The destination's time limit bounds the whole, connecting included.
+
+        Raises:
+            KeyFault: A key of the destination cannot be used. Nothing was sent.
         """
         url = target_of(destination).url(signal)
         problem = self._unusable(url)
         if problem:
             return Answer(0, problem)
+        channel = self._channels.to(route_to(url, destination, self._environ))
         try:
-            answer = self._call(url, destination, METHODS[signal], body, headers, exchange)
+            answer = _call(channel, destination, METHODS[signal], body, headers, exchange)
         except grpc.RpcError as error:
-            answer = refusal(cast("Any", error), destination.timeout_s)
+            refused = refusal(cast("Any", error), destination.timeout_s)
+            answer = blame_proxy(refused, destination)
         except (OSError, ValueError) as error:
             answer = Answer(0, _local(error))
         finally:
             exchange.close()
-        return self._after(url, answer, exchange)
+        return self._after(answer, exchange)
 
     def close(self) -> None:
         """Close all channels."""
@@ -81,31 +88,30 @@ class GrpcTransport:
             return _BROKEN
         return "an endpoint for gRPC has no path" if urlsplit(url).path else ""
 
-    def _call(
-        self,
-        url: str,
-        destination: Destination,
-        method: str,
-        body: bytes,
-        headers: Mapping[str, str],
-        exchange: Exchange,
-    ) -> Answer:
-        channel, wire = self._channels.to(url)
-        exchange.opened(wire)
-        method_of: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
-        answer, _ = method_of.with_call(
-            body,
-            timeout=destination.timeout_s,
-            metadata=tuple(headers.items()),
-            compression=_COMPRESSION[destination.compression],
-        )
-        return Answer(0, code=OK, body=answer)
-
-    def _after(self, url: str, answer: Answer, exchange: Exchange) -> Answer:
+    def _after(self, answer: Answer, exchange: Exchange) -> Answer:
         """A connection is kept only while the other side answers on it."""
         if exchange.aborted or answer.code in NO_ANSWER:
-            self._channels.drop(url)
+            self._channels.close()
         return Answer(0, "aborted") if exchange.aborted and not answer.succeeded else answer
+
+
+def _call(
+    channel: tuple[grpc.Channel, ChannelWire],
+    destination: Destination,
+    method: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    exchange: Exchange,
+) -> Answer:
+    exchange.opened(channel[1])
+    method_of: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel[0].unary_unary(method)
+    answer, _ = method_of.with_call(
+        body,
+        timeout=destination.timeout_s,
+        metadata=tuple(headers.items()),
+        compression=_COMPRESSION[destination.compression],
+    )
+    return Answer(0, code=OK, body=answer)
 
 
 def _local(error: Exception) -> str:

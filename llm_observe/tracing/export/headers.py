@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 from llm_observe.settings.model import Destination
 from llm_observe.tracing.export import vault
+from llm_observe.tracing.export.faults import KeyFault
 
 MAX_FILE_BYTES = 64 * 1024
 """Largest file that is read for a header."""
@@ -45,22 +46,11 @@ _NAMES: dict[str, Names] = {
 }
 
 
-class HeaderError(ValueError):
-    """A header's reference cannot be read. Holds the header's name and reasons, never its value."""
-
-    def __init__(self, header: str, found: str, expected: str) -> None:
-        self.header, self.found, self.expected = header, found, expected
-        super().__init__(header, found, expected)
-
-    def __str__(self) -> str:
-        return f"header {self.header}: found {self.found}, expected {self.expected}"
-
-
 def resolve(destination: Destination, environ: Mapping[str, str]) -> dict[str, str]:
     """The destination's header names (lower case; gRPC's metadata) to values.
 
     Raises:
-        HeaderError: The first reference that cannot be read, or a name or value that the
+        KeyFault: The first reference that cannot be read, or a name or value that the
             destination's protocol does not have.
     """
     return dict(_resolved(destination, environ))
@@ -69,39 +59,46 @@ def resolve(destination: Destination, environ: Mapping[str, str]) -> dict[str, s
 def _resolved(destination: Destination, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     names = _NAMES[destination.protocol]
     for header, reference in destination.headers.items():
-        lower = header.lower()
+        key, lower = ("headers", header), header.lower()
         if not names.allowed.fullmatch(lower) or names.reserved.fullmatch(lower):
-            raise HeaderError(header, "this name", names.expected)
-        value = _read(header, reference, environ)
-        if not value or not value.isprintable() or not value.isascii():
-            raise HeaderError(
-                header, f"an unusable value in {_where(reference)}", "printable ASCII text"
-            )
-        yield lower, value
+            raise KeyFault(key, "this name", names.expected)
+        yield lower, read_reference(key, reference, environ)
 
 
-def _read(header: str, reference: str, environ: Mapping[str, str]) -> str:
+def read_reference(key: tuple[str, ...], reference: str, environ: Mapping[str, str]) -> str:
+    """The secret that a reference names.
+
+    Raises:
+        KeyFault: It cannot be read, or is no text that a header can hold.
+    """
+    value = _read(key, reference, environ)
+    if not value or not value.isprintable() or not value.isascii():
+        raise KeyFault(key, f"an unusable value in {_where(reference)}", "printable ASCII text")
+    return value
+
+
+def _read(key: tuple[str, ...], reference: str, environ: Mapping[str, str]) -> str:
     kind, _, rest = reference.partition(":")
     if kind == "env":
-        return _from_environment(header, rest, environ)
+        return _from_environment(key, rest, environ)
     if kind == "file":
-        return _from_file(header, Path(rest))
+        return _from_file(key, Path(rest))
     if kind == vault.KIND:
         return vault.read(rest)
-    raise HeaderError(header, "no reference", "env:NAME or file:/PATH")
+    raise KeyFault(key, "no reference", "env:NAME or file:/PATH")
 
 
-def _from_environment(header: str, name: str, environ: Mapping[str, str]) -> str:
-    name, _, key = name.partition("#")
+def _from_environment(key: tuple[str, ...], name: str, environ: Mapping[str, str]) -> str:
+    name, _, wanted = name.partition("#")
     text = environ.get(name, "").strip()
     if not text:
-        raise HeaderError(header, f"no value in {name}", "an environment variable that is set")
-    if not key:
+        raise KeyFault(key, f"no value in {name}", "an environment variable that is set")
+    if not wanted:
         return text
     for entry, value in parse_header_list(text):
-        if entry.lower() == key.lower():
+        if entry.lower() == wanted.lower():
             return value
-    raise HeaderError(header, f"no entry {key} in {name}", "key=value pairs, separated by commas")
+    raise KeyFault(key, f"no entry {wanted} in {name}", "key=value pairs, separated by commas")
 
 
 def parse_header_list(text: str) -> Iterator[tuple[str, str]]:
@@ -112,18 +109,16 @@ def parse_header_list(text: str) -> Iterator[tuple[str, str]]:
             yield unquote(name).strip(), unquote(value).strip()
 
 
-def _from_file(header: str, path: Path) -> str:
+def _from_file(key: tuple[str, ...], path: Path) -> str:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise HeaderError(
-            header, f"{path}: {error.strerror or 'unreadable'}", "a readable file"
+        raise KeyFault(
+            key, f"{path}: {error.strerror or 'unreadable'}", "a readable file"
         ) from None
     if len(data) > MAX_FILE_BYTES:
-        raise HeaderError(
-            header, f"{path}: over {MAX_FILE_BYTES} bytes", "a file with a header value"
-        )
+        raise KeyFault(key, f"{path}: over {MAX_FILE_BYTES} bytes", "a file with a header value")
     return data.decode("utf-8", "replace").strip()
 
 

@@ -17,7 +17,8 @@ from llm_observe.settings.documents import join_path
 from llm_observe.settings.model import Destination
 from llm_observe.tracing.export import late
 from llm_observe.tracing.export.exchange import Exchange
-from llm_observe.tracing.export.headers import HeaderError, resolve
+from llm_observe.tracing.export.faults import KeyFault
+from llm_observe.tracing.export.headers import resolve
 from llm_observe.tracing.export.quiet import quiet
 from llm_observe.tracing.export.target import asked, target_of
 from llm_observe.tracing.export.verdict import Answer, explain
@@ -73,14 +74,14 @@ class _Probe:
     def _run(self, deadline: float) -> None:
         try:
             headers = resolve(self._destination, self._environ)
-        except HeaderError as error:
-            path = join_path(("destinations", self._name, "headers", error.header))
-            self._problem = Problem(path, error.found, error.expected)
+        except KeyFault as error:
+            self._problem = self._blamed(error)
             return
         with quiet():
             answer = self._ask(headers, deadline)
         if not (answer.succeeded or answer.throttled):
-            self._problem = self._unreachable(explain(answer))
+            fault = answer.fault
+            self._problem = self._blamed(fault) if fault else self._unreachable(explain(answer))
 
     def _ask(self, headers: Mapping[str, str], deadline: float) -> Answer:
         backend: Backend = late.load(_BACKEND).Backend(self._environ)
@@ -92,6 +93,10 @@ class _Probe:
             )
         finally:
             backend.close()
+
+    def _blamed(self, fault: KeyFault) -> Problem:
+        path = join_path(("destinations", self._name, *fault.key))
+        return Problem(path, fault.found, fault.expected)
 
     def _unreachable(self, reason: str) -> Problem:
         url = target_of(self._destination).url(asked(self._destination))

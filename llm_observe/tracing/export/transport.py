@@ -8,32 +8,25 @@ from __future__ import annotations
 
 import gzip
 import os
+import ssl
 import threading
 from collections.abc import Mapping
-from http.client import BadStatusLine
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
-import certifi
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    InvalidHeader,
-    NameResolutionError,
-    NewConnectionError,
-    ProxyError,
-    ReadTimeoutError,
-    SSLError,
-)
+from urllib3.exceptions import HTTPError, InvalidHeader
+from urllib3.util.ssl_ import create_urllib3_context
 
 from llm_observe.settings.model import Destination
 from llm_observe.tracing.export.exchange import Exchange, SocketWire
-from llm_observe.tracing.export.target import LOOPBACK, Signal, target_of
-from llm_observe.tracing.export.tls import certificates, system_has_store
+from llm_observe.tracing.export.faults import KeyFault
+from llm_observe.tracing.export.http_errors import reason_of
+from llm_observe.tracing.export.proxies import blame_proxy, proxy_of
+from llm_observe.tracing.export.route import Route, route_to
+from llm_observe.tracing.export.target import Signal, target_of
+from llm_observe.tracing.export.tls import fill
 from llm_observe.tracing.export.verdict import Answer
 
 MAX_ANSWER_BYTES = 64 * 1024
@@ -79,7 +72,7 @@ class Transport:
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._environ = environ
-        self._managers: dict[str, urllib3.PoolManager] = {}
+        self._made: tuple[Route, urllib3.PoolManager] | None = None
 
     def post(
         self,
@@ -93,54 +86,82 @@ class Transport:
 
         The destination's time limit bounds connecting and each wait for bytes; the whole is
         bounded by whoever watches the exchange's deadline.
+
+        Raises:
+            KeyFault: A key of the destination cannot be used. Nothing was sent.
         """
+        url = target_of(destination).url(signal)
+        route = route_to(url, destination, self._environ)
         sent = {**_CONTENT, **headers}
         if destination.compression == "gzip" and body:
             body, sent["content-encoding"] = gzip.compress(body, _EFFORT), "gzip"
         _ACTIVE.exchange = exchange
         try:
-            url = target_of(destination).url(signal)
-            return self._exchange(url, body, sent, destination.timeout_s)
+            return _exchange(self._manager(route), url, body, sent, destination.timeout_s)
+        except KeyFault:
+            raise
         except (HTTPError, OSError, ValueError) as error:
-            reason = _reason(error, destination.timeout_s)
-            return Answer(0, "aborted" if exchange.aborted else reason)
+            if exchange.aborted:
+                return Answer(0, "aborted")
+            reason = reason_of(error, destination.timeout_s)
+            return blame_proxy(Answer(0, reason), destination)
         finally:
             _ACTIVE.exchange = None
             exchange.close()
 
     def close(self) -> None:
         """Close all idle connections."""
-        for manager in self._managers.values():
-            manager.clear()
+        if self._made is not None:
+            self._made[1].clear()
+        self._made = None
 
-    def _exchange(
-        self, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float
-    ) -> Answer:
-        response = self._manager(url).urlopen(
-            "POST",
-            url,
-            body=body,
-            headers=headers,
-            timeout=urllib3.Timeout(total=timeout_s),
-            retries=False,
-            redirect=False,
-            preload_content=False,
-        )
-        return _read(response)
+    def _manager(self, route: Route) -> urllib3.PoolManager:
+        if self._made is None or self._made[0] != route:
+            self.close()
+            self._made = route, _new_manager(route)
+        return self._made[1]
 
-    def _manager(self, url: str) -> urllib3.PoolManager:
-        proxy = _proxy_for(url)
-        if proxy not in self._managers:
-            self._managers[proxy] = self._new_manager(proxy)
-        return self._managers[proxy]
 
-    def _new_manager(self, proxy: str) -> urllib3.PoolManager:
-        options = {"num_pools": 2, "maxsize": 1, **_tls(self._environ)}
-        manager = (
-            urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
-        )
-        manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _SecurePool}
-        return manager
+def _new_manager(route: Route) -> urllib3.PoolManager:
+    """Raises `KeyFault`."""
+    proxy, headers = proxy_of(route)
+    secure = route.secure or proxy.startswith("https:")
+    context = _context(route) if secure else None
+    options: dict[str, Any] = {"num_pools": 2, "maxsize": 1, "ssl_context": context}
+    manager = (
+        urllib3.ProxyManager(proxy, proxy_headers=headers, proxy_ssl_context=context, **options)
+        if proxy
+        else urllib3.PoolManager(**options)
+    )
+    manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _SecurePool}
+    return manager
+
+
+def _context(route: Route) -> ssl.SSLContext:
+    """Verified always."""
+    context = create_urllib3_context()
+    fill(context, route.certificates)
+    return context
+
+
+def _exchange(
+    manager: urllib3.PoolManager,
+    url: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    timeout_s: float,
+) -> Answer:
+    response = manager.urlopen(
+        "POST",
+        url,
+        body=body,
+        headers=headers,
+        timeout=urllib3.Timeout(total=timeout_s),
+        retries=False,
+        redirect=False,
+        preload_content=False,
+    )
+    return _read(response)
 
 
 def _read(response: urllib3.BaseHTTPResponse) -> Answer:
@@ -170,59 +191,3 @@ def _retry_after(value: str | None) -> float | None:
         return urllib3.Retry().parse_retry_after(value)
     except (InvalidHeader, ValueError):
         return None
-
-
-def _proxy_for(url: str) -> str:
-    """The proxy that the environment names for this URL; none for loopback, whatever it names."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if host in LOOPBACK or proxy_bypass(host):
-        return ""
-    proxies = getproxies()
-    return proxies.get(parts.scheme) or proxies.get("all") or ""
-
-
-def _tls(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Verified always; CA and client certificate as the OpenTelemetry variables name them."""
-    named = certificates(environ)
-    usual = None if system_has_store() else certifi.where()
-    found = {
-        "ca_certs": named.authorities or usual,
-        "cert_file": named.certificate,
-        "key_file": named.key,
-    }
-    return {"cert_reqs": "CERT_REQUIRED", **{key: value for key, value in found.items() if value}}
-
-
-_REASONS: tuple[tuple[type[Exception], str], ...] = (
-    (ProxyError, "the proxy failed"),
-    (NameResolutionError, "the host name cannot be resolved"),
-    (ReadTimeoutError, "no answer within {timeout:g} s"),
-    (SSLError, "TLS failed: {cause}"),
-    (NewConnectionError, "connection failed: {cause}"),  # a kind of time-out, to urllib3
-    (ConnectTimeoutError, "no connection within {timeout:g} s"),
-    (HTTPError, "the connection broke"),
-    (OSError, "{cause}"),
-)
-
-
-_OTHER_PROTOCOL = "the other side does not speak HTTP/1 (is it a port for gRPC?)"
-
-
-def _reason(error: Exception, timeout_s: float) -> str:
-    if any(type(each) is BadStatusLine for each in error.args):  # its subclass: nothing was said
-        return _OTHER_PROTOCOL
-    template = next((text for kind, text in _REASONS if isinstance(error, kind)), "{kind}")
-    return template.format(timeout=timeout_s, cause=_cause(error), kind=type(error).__name__)
-
-
-def _cause(error: BaseException) -> str:
-    """The operating system's or OpenSSL's own words, which never hold what we sent."""
-    link: BaseException | None = error
-    while link is not None:
-        words = getattr(link, "verify_message", None) or getattr(link, "strerror", None)
-        if words:
-            return str(words).lower()
-        nested = next((arg for arg in link.args if isinstance(arg, BaseException)), None)
-        link = nested or link.__cause__ or link.__context__
-    return type(error).__name__

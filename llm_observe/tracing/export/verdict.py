@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from http import HTTPStatus
 
+from llm_observe.tracing.export.faults import KeyFault
 from llm_observe.tracing.export.target import Signal
 
 OK = "OK"
@@ -32,6 +33,8 @@ class Answer:
     content_type: str = ""
     body: bytes = b""
     code: str = ""
+    fault: KeyFault | None = None
+    """The key of the destination that is to blame, where it is not its endpoint."""
 
     @property
     def succeeded(self) -> bool:

@@ -26,7 +26,8 @@ from llm_observe.tracing.export import late
 from llm_observe.tracing.export.bounds import Bounds
 from llm_observe.tracing.export.entry import Entry
 from llm_observe.tracing.export.exchange import Exchange
-from llm_observe.tracing.export.headers import HeaderError, resolve
+from llm_observe.tracing.export.faults import KeyFault
+from llm_observe.tracing.export.headers import resolve
 from llm_observe.tracing.export.line import Line
 from llm_observe.tracing.export.quiet import quiet
 from llm_observe.tracing.export.status import DestinationStatus, joined
@@ -246,7 +247,7 @@ class DestinationWorker:
     ) -> None:
         try:
             headers = resolve(job.destination, self._environ)
-        except HeaderError as error:
+        except KeyFault as error:
             self._settle(job, Answer(0, str(error)), 0, None, shift)
             return
         exchange = self._admit(job, exposure, shift)

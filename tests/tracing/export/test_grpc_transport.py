@@ -17,6 +17,7 @@ import trustme
 from llm_observe.settings.model import Destination
 from llm_observe.testing import Answer, OTLPGrpcSink, Served, serve_grpc
 from llm_observe.tracing.export.exchange import Exchange
+from llm_observe.tracing.export.faults import KeyFault
 from llm_observe.tracing.export.grpc_transport import GrpcTransport
 from llm_observe.tracing.export.verdict import Answer as Seen
 from llm_observe.tracing.export.verdict import explain
@@ -306,8 +307,8 @@ def test_a_client_certificate_is_shown(
 def test_a_certificate_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     missing = str(tmp_path / "none.pem")
     transport = GrpcTransport({"OTEL_EXPORTER_OTLP_CERTIFICATE": missing})
-    seen = post(transport, "https://127.0.0.1:1")
-    assert seen.reason == f"no such file or directory ({missing})"
+    with pytest.raises(KeyFault, match=f"{missing}: no such file or directory"):
+        post(transport, "https://127.0.0.1:1")
 
 
 # -- proxies -----------------------------------------------------------------------------------

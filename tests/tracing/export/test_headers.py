@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from llm_observe.settings.model import Destination
 from llm_observe.tracing.export import headers
-from llm_observe.tracing.export.headers import HeaderError
+from llm_observe.tracing.export.faults import KeyFault
 
 SECRET = "s3cr3t-value"
 
@@ -69,9 +69,9 @@ def test_what_cannot_be_a_header_is_an_error_that_names_the_header(
         "BROKEN": f"{SECRET}\r\nx: y",
         "GOOD": SECRET,
     }
-    with pytest.raises(HeaderError) as caught:
+    with pytest.raises(KeyFault) as caught:
         resolve({header: reference}, environ)
-    assert caught.value.header == header
+    assert caught.value.key == ("headers", header)
     assert SECRET not in str(caught.value)
 
 
@@ -79,9 +79,9 @@ def test_what_cannot_be_a_header_is_an_error_that_names_the_header(
     "name", ["grpc-timeout", "trace-bin", "te", "User-Agent", "a!b", "content-type", "a b"]
 )
 def test_names_that_grpc_keeps_for_itself_or_does_not_know_are_refused(name: str) -> None:
-    with pytest.raises(HeaderError) as caught:
+    with pytest.raises(KeyFault) as caught:
         resolve({name: "env:GOOD"}, {"GOOD": SECRET}, "grpc")
-    assert caught.value.header == name
+    assert caught.value.key == ("headers", name)
 
 
 def test_grpc_gets_lower_case_names(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_grpc_gets_lower_case_names(tmp_path: Path) -> None:
 def test_a_large_file_is_not_read_whole(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_bytes(b"x" * 100_000)
-    with pytest.raises(HeaderError, match="over 65536 bytes"):
+    with pytest.raises(KeyFault, match="over 65536 bytes"):
         resolve({"x": f"file:{file}"}, {})
 
 
@@ -100,7 +100,7 @@ def test_a_large_file_is_not_read_whole(tmp_path: Path) -> None:
 def test_no_value_can_break_out_of_its_header(text: str) -> None:
     try:
         found = resolve({"x": "env:V"}, {"V": text})
-    except HeaderError:
+    except KeyFault:
         return
     assert found["x"].isprintable()
     assert found["x"].isascii()

@@ -8,7 +8,7 @@ from llm_observe.errors import SettingsError
 from llm_observe.settings.model import Destination
 from llm_observe.settings.schema import validate
 from llm_observe.tracing.export import headers, vault
-from llm_observe.tracing.export.headers import HeaderError
+from llm_observe.tracing.export.faults import KeyFault
 
 SECRET = "Bearer s3cr3t"
 
@@ -19,7 +19,7 @@ def test_a_secret_is_read_by_its_name_while_it_is_held() -> None:
     vault.hold([SECRET, "another"])
     assert headers.resolve(destination, {}) == {"authorization": SECRET}
     vault.hold(["another"])
-    with pytest.raises(HeaderError, match="unusable value"):
+    with pytest.raises(KeyFault, match="unusable value"):
         headers.resolve(destination, {})
 
 
