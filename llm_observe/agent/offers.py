@@ -6,7 +6,7 @@ All or nothing: one wrong key and nothing of the offer is taken (see the design'
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from llm_observe.errors import Problem, SettingsError
@@ -21,6 +21,7 @@ from llm_observe.settings.layers import (
 )
 from llm_observe.settings.model import Limits, Settings
 from llm_observe.settings.schema import parse, validate
+from llm_observe.tracing.wrapping import instrument
 
 ENTRY = "llm-observe"
 """Name of the entry in OpAMP's config map that holds our settings."""
@@ -56,9 +57,19 @@ def read_offer(files: Mapping[str, File], limits: Limits) -> dict[str, Any]:
     validate(fragment)
     problems = [*forbidden_keys(fragment, limits), *beyond_limits(fragment, limits)]
     problems += rules.problems(build(fragment).redaction)
+    problems += unknown_libraries(fragment)
     if problems:
         raise SettingsError(problems)
     return fragment
+
+
+def unknown_libraries(fragment: Fragment) -> Iterator[Problem]:
+    """Switches of client libraries that this version cannot record anyway."""
+    known = instrument.known()
+    for name in fragment.get("instrumentation", {}).get("providers", {}):
+        if name not in known:
+            path = join_path(("instrumentation", "providers", name))
+            yield Problem(path, "an unknown client library", f"one of {', '.join(known)}")
 
 
 def held_fragment(before: Resolved, in_force: Settings, remote: Fragment) -> dict[str, Any]:

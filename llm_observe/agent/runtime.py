@@ -285,6 +285,7 @@ class Runtime:
         """To disk first, then to the server."""
         self.standing = replace(self.standing, remote=state, resolved=resolved)
         self.standing.lastgood.save(state)
+        logger.info("llm-observe: the settings in force are %s", self.standing.config_hash)
         self._link.report(
             effective_config=self._effective(),
             config_status=reports.config_status(state),

@@ -87,6 +87,9 @@ class Status:
         yield from (f"Trouble: {trouble}." for trouble in self.troubles)
 
     def _observed(self) -> str:
+        if not self.settings.get("instrumentation", {}).get("enabled", True):
+            off = "instrumentation.enabled is false"
+            return f"{self.service_name} records nothing ({off}); {self.calls} call(s) until then."
         on = [name for name, state in self.instrumentors.items() if state == "active"]
         what = f"calls through {', '.join(on)}" if on else "no client library yet"
         return f"{self.service_name} observes {what}; {self.calls} call(s) so far."

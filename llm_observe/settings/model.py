@@ -366,6 +366,32 @@ class Conventions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderSwitch:
+    """Whether calls through one client library are recorded."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    enabled: bool = True
+    """False: its calls are not recorded, from the next one on. True: they are again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instrumentation:
+    """Whether anything is recorded, and of which client libraries."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    enabled: bool = True
+    """The kill switch. False: nothing new is recorded, neither spans nor metrics, until it is true again; the control plane stays connected. Calls and steps under way go on to their end, and are sent."""
+
+    providers: Annotated[Mapping[Name, ProviderSwitch], MaxLen(100)] = field(default_factory=dict)
+    """Client libraries by name, such as `replicate`. One that is not named is recorded."""
+
+    log_level: Literal["debug", "info", "warning", "error", "critical"] | None = None
+    """Level of the logger `llm_observe`, and of no other. Not set: as the program has it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything that can be changed while the program runs."""
 
@@ -387,6 +413,9 @@ class Settings:
 
     conventions: Conventions = field(default_factory=Conventions)
     """Under which names calls are exported."""
+
+    instrumentation: Instrumentation = field(default_factory=Instrumentation)
+    """Whether anything is recorded, and of which client libraries."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from llm_observe.errors import Problem
 from llm_observe.policy.capture import ActiveGrant
 from llm_observe.policy.tightening import capture_of_both, redaction_of_both
 from llm_observe.settings.layers import active_destinations
-from llm_observe.settings.model import Destination, Settings
+from llm_observe.settings.model import Destination, Instrumentation, Settings
 
 Grants = tuple[ActiveGrant, ...]
 """The capture grants that are running."""
@@ -32,6 +32,7 @@ def tightened(before: Settings, after: Settings) -> Settings:
         capture=capture_of_both(before.capture, after.capture),
         redaction=redaction_of_both(before.redaction, after.redaction),
         destinations=dict(_remaining(before, after)),
+        instrumentation=_less(before.instrumentation, after.instrumentation),
     )
 
 
@@ -49,6 +50,13 @@ def stuck(names: tuple[str, ...]) -> list[Problem]:
     """The problems of destinations whose request could not be ended."""
     found = "a request under the former settings that could not be ended"
     return [Problem(f"destinations.{name}", found, "none in flight") for name in names]
+
+
+def _less(before: Instrumentation, after: Instrumentation) -> Instrumentation:
+    """What either switches off is off."""
+    off = {name: item for name, item in after.providers.items() if not item.enabled}
+    enabled = before.enabled and after.enabled
+    return replace(before, enabled=enabled, providers={**before.providers, **off})
 
 
 def _remaining(before: Settings, after: Settings) -> list[tuple[str, Destination]]:

@@ -41,7 +41,7 @@ from llm_observe.tracing.rendering.privacy import Privacy
 from llm_observe.tracing.sampling.sampler import LiveSampler
 from llm_observe.tracing.sampling.subjects import service_of
 from llm_observe.tracing.starting import Foreign, OwnProvider, Starter, is_sampled
-from llm_observe.tracing.wrapping import inflight
+from llm_observe.tracing.wrapping import inflight, switching
 
 _METRICS = "llm_observe.tracing.metrics"
 _LONGEST_WAIT_S = 1.0
@@ -78,6 +78,7 @@ class Pipeline:
         self._sampler = LiveSampler(settings.sampling)
         foreign = Foreign(self._begun, self._over, self.flush, self.shutdown)
         self._provider = OwnProvider(self._sampler, resource, foreign)
+        self._switch(settings)
         self._ended = False
         # In a forked child: when it came to be. What had begun by then is its parent's to end.
         self._born_ns = 0
@@ -212,6 +213,7 @@ class Pipeline:
     def status(self) -> PipelineStatus:
         """The present counts."""
         return PipelineStatus(
+            enabled=self.settings.instrumentation.enabled,
             calls=self._intake.calls,
             sampled_out=self._intake.sampled_out + self._tail.sampled_out,
             faults=gate.count,
@@ -264,6 +266,7 @@ class Pipeline:
             self.settings, self.config_hash = settings, config_hash
             self._privacy = self._privacy_of(settings, self._privacy, grants)
             self._sampler.swap(settings.sampling)
+            self._switch(settings)
         self._resource = resource
         self._provider.after_fork_in_child(resource)
         self._build()
@@ -290,8 +293,14 @@ class Pipeline:
         """Privacy first: what the workers do from here on is already under it."""
         self._privacy = self._privacy_of(settings, self._privacy, grants)
         self._sampler.swap(settings.sampling)
+        self._switch(settings)
         self._delivery.replace(active_destinations(settings))
         self.settings = settings
+
+    def _switch(self, settings: Settings) -> None:
+        """The kill switch, for our wrappers and for what others begin on our provider."""
+        self._provider.valve.shut = not settings.instrumentation.enabled
+        switching.put_in_force(settings.instrumentation)
 
     def _privacy_of(self, settings: Settings, former: Privacy | None, grants: Grants) -> Privacy:
         return Privacy(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, Tracer, TracerProvider
 from opentelemetry.sdk.trace import Span as SDKSpan
 from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import Decision
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
     NonRecordingSpan,
@@ -38,6 +38,30 @@ _RANDOM = int(getattr(TraceFlags, "RANDOM_TRACE_ID", 0))  # unknown to older SDK
 _FLAGS = tuple(TraceFlags(number) for number in range((_SAMPLED | _RANDOM) + 1))
 
 
+class Valve(Sampler):
+    """Asks our sampler, unless it is shut: then nothing that anybody begins is recorded.
+
+    Calls through our own wrappers do not come here. Those are shut by themselves.
+    """
+
+    def __init__(self, inside: Sampler) -> None:
+        self.shut = False
+        self._inside = inside
+
+    def should_sample(
+        self, parent_context: Context | None, trace_id: int, *args: Any, **kwargs: Any
+    ) -> SamplingResult:
+        """Drop it, whatever its parent; or as our sampler says."""
+        if self.shut:
+            state = get_current_span(parent_context).get_span_context().trace_state
+            return SamplingResult(_DROP, None, state)
+        return self._inside.should_sample(parent_context, trace_id, *args, **kwargs)
+
+    def get_description(self) -> str:
+        """As inside."""
+        return self._inside.get_description()
+
+
 class OwnProvider(TracerProvider):
     """The SDK's provider under our sampler, which knows whether others listen to its spans."""
 
@@ -45,7 +69,8 @@ class OwnProvider(TracerProvider):
         self.limits = SpanLimits(
             max_span_attributes=MOST_ATTRIBUTES, max_attributes=MOST_ATTRIBUTES
         )
-        super().__init__(sampler, resource, shutdown_on_exit=False, span_limits=self.limits)
+        self.valve = Valve(sampler)
+        super().__init__(self.valve, resource, shutdown_on_exit=False, span_limits=self.limits)
         super().add_span_processor(processor)
         self.shared = False
 

@@ -121,3 +121,9 @@ def test_a_clock_that_is_set_back_silences_nothing() -> None:
     watch = Watch(0)
     look(watch, 1000.0, status())
     assert look(watch, 10.0, status(**DOWN)) is not None
+
+
+def test_health_says_that_nothing_is_recorded() -> None:
+    killed = tree(Seen(status=PipelineStatus(enabled=False)), 1, 2).components["recording"]
+    assert (killed.status, killed.healthy) == ("off", True)
+    assert "instrumentation.enabled" in killed.last_error

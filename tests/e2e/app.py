@@ -2,11 +2,13 @@
 
 ``["call", prompt]``, ``["turn", session, prompt]``, ``["request", route, prompt]``,
 ``["judged", prompt, score, cost,
-failing]``, ``["begin", prompt]``, ``["finish"]``, ``["burst", n, prompt]``, ``["said", attributes]``, ``["status"]``, ``["flush"]``; each is answered by
+failing]``, ``["begin", prompt]``, ``["finish"]``, ``["burst", n, prompt]``, ``["said", attributes]``, ``["logged"]``,
+``["root level"]``, ``["status"]``, ``["flush"]``; each is answered by
 one JSON line. Arguments: the JSON of `observe`'s keyword arguments.
 """
 
 import json
+import logging
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -79,7 +81,24 @@ def said(attributes: dict[str, Any]) -> None:
             step.set(key, value)
 
 
+class Heard(logging.Handler):
+    """What reaches the program's own log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+    def taken(self) -> list[str]:
+        lines, self.lines = self.lines, []
+        return lines
+
+
 def main() -> None:
+    heard = Heard()
+    logging.getLogger().addHandler(heard)
     handle = llm_observe.observe(**json.loads(sys.argv[1]))
 
     def status() -> dict[str, Any]:
@@ -102,6 +121,8 @@ def main() -> None:
         "finish": finish,
         "burst": burst,
         "said": said,
+        "logged": heard.taken,
+        "root level": lambda: logging.getLevelName(logging.getLogger().level),
         "status": status,
         "flush": lambda: handle.flush(10.0),
     }

@@ -750,6 +750,62 @@ def test_conventions_genai(observed: Observed) -> None:
         assert gone not in found
 
 
+def test_instrumentation_enabled(observed: Observed) -> None:
+    observed.call()
+    eventually(observed.sink.metrics, "metrics came")
+    observed.set(instrumentation__enabled=False)
+    observed.app.ask("flush")
+    observed.sink.clear()
+    observed.app.ask("turn", "s-1", CANARY)
+    observed.app.ask("request", "/chat", CANARY)
+    observed.app.ask("flush")
+    assert observed.sink.spans() == []
+    assert sum(map(calls, observed.sink.metrics())) == 0
+    assert "records nothing (instrumentation.enabled is false)" in observed.app.status()["text"]
+    agent = observed.plane.agent(observed.service)
+    assert agent["effective"]["document"]["instrumentation"]["enabled"] is False
+    eventually(lambda: said_of_replicate(observed)["state"] == "off", "the agent's page says so")
+    observed.set(instrumentation__enabled=True)
+    observed.call()
+    assert observed.sink.spans()
+
+
+def said_of_replicate(observed: Observed) -> dict[str, Any]:
+    found = observed.plane.agent(observed.service)["instrumentors"]
+    return next(item for item in found if item["name"] == "replicate")
+
+
+def test_instrumentation_providers_enabled(observed: Observed) -> None:
+    for _ in range(2):
+        observed.set(instrumentation__providers__replicate__enabled=False)
+        observed.sink.clear()
+        observed.call()
+        assert observed.sink.spans() == []
+        eventually(
+            lambda: said_of_replicate(observed)["state"] == "off", "the agent's page says so"
+        )
+        observed.set(instrumentation__providers__replicate__enabled=True)
+        observed.call()
+        assert observed.sink.spans()
+
+
+def test_an_unknown_client_library_is_refused(observed: Observed) -> None:
+    version = observed.plane.set(
+        observed.service, instrumentation__providers__telepathy__enabled=False
+    )["version"]
+    observed.plane.progress(version, "refused")
+
+
+def test_instrumentation_log_level(observed: Observed) -> None:
+    said = "the settings in force are"
+    for level, heard in (("info", True), ("error", False), ("debug", True)):
+        observed.set(instrumentation__log_level=level)
+        observed.app.ask("logged")
+        observed.set(capture__max_chars=1000 + heard)
+        assert any(said in line for line in observed.app.ask("logged")) is heard
+        assert observed.app.ask("root level") == "WARNING"
+
+
 def test_every_key_has_a_test_here() -> None:
     tests = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
     assert {name_of(row.path) for row in key_rows(json_schema())} <= tests

@@ -23,6 +23,7 @@ def test_without_any_layer_the_defaults_hold() -> None:
         "destinations": {},
         "redaction": {"detectors": {}, "patterns": {}, "allow": [], "hash_key": ""},
         "conventions": {"genai": "1.41"},
+        "instrumentation": {"enabled": True, "providers": {}},
     }
     assert set(resolved.sources.values()) == {Source(Layer.DEFAULT, 0.0)}
 

@@ -28,7 +28,7 @@ def test_every_wrong_key_gets_its_own_line() -> None:
         "capture.level": "\"loud\" / one of 'off', 'metadata', 'redacted' or 'full'",
         "destinations.a.timeout_s": "0 / a number above 0",
         "destinations.a.protocol": "\"udp\" / one of 'http/protobuf' or 'grpc'",
-        "extra": "an unknown key / one of capture, conventions, destinations, redaction, sampling",
+        "extra": "an unknown key / one of capture, conventions, destinations, instrumentation, redaction, sampling",
     }
 
 

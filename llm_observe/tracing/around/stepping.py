@@ -27,7 +27,7 @@ from opentelemetry.trace import (
 from llm_observe.policy.capture import may_show_content
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.wrapping.active import STEP_KEY
-from llm_observe.tracing.wrapping.recorder import connected
+from llm_observe.tracing.wrapping.recorder import taking
 from llm_observe.version import __version__
 
 SCOPE = "llm_observe"
@@ -139,7 +139,7 @@ def begin(
     name: str, kind: str, context: Context, attributes: Attributes, links: Sequence[Link] = ()
 ) -> Handle:
     """A new span; an invalid one where nothing records."""
-    recorder: Any = connected()
+    recorder: Any = taking()
     if recorder is None:
         return Handle(INVALID_SPAN, kind)
     outer, content = context.get(STEP_KEY), _content_may_leave(recorder)

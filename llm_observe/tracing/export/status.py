@@ -91,6 +91,9 @@ def joined(
 class PipelineStatus:
     """The pipeline of this process."""
 
+    enabled: bool = True
+    """False: `instrumentation.enabled` lets nothing be recorded."""
+
     calls: int = 0
     """LLM calls that ended."""
 

@@ -16,7 +16,7 @@ from llm_observe.tracing.gate import gate
 from llm_observe.tracing.providers.base import Provider, Request
 from llm_observe.tracing.wrapping import inflight
 from llm_observe.tracing.wrapping.async_streams import async_proxy
-from llm_observe.tracing.wrapping.recorder import Recorder, connected
+from llm_observe.tracing.wrapping.recorder import Recorder, taking
 from llm_observe.tracing.wrapping.streams import proxy
 
 ACTIVE_KEY = create_key("llm-observe-call")
@@ -196,8 +196,8 @@ class Active:
 def begin(
     provider: Provider, base: Context, request: Request, instance: Any, args: Any, kwargs: Any
 ) -> Active | None:
-    """Begin a call that was made in this context; None if there is no recorder, or a fault."""
-    recorder = connected()
+    """Begin a call that was made in this context; None if nothing is taken, or a fault."""
+    recorder = taking()
     try:
         if recorder is not None:
             inflight.sweep()

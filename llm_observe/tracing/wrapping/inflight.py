@@ -96,6 +96,11 @@ def named(key: Hashable) -> Pending | None:
     return _by_key.get(key)
 
 
+def any_running() -> bool:
+    """Whether any call has begun and not ended."""
+    return bool(_running)
+
+
 def any_open() -> bool:
     """Whether any call is open; asked before anything that costs more."""
     return bool(_by_object)

@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import ModuleType
@@ -33,7 +34,8 @@ class InstrumentorInfo:
     """One client library and whether its calls are recorded.
 
     States: ``active``; ``waiting`` (not imported yet); ``absent``; ``unsupported`` (version);
-    ``conflict`` (another instrumentor wraps it); ``failed``; ``off``.
+    ``conflict`` (another instrumentor wraps it); ``failed``; ``off`` (nobody wants it, or a setting
+    says so).
     """
 
     name: str
@@ -61,6 +63,8 @@ def _by_name() -> dict[str, _Entry]:
 
 
 _entries = _by_name()
+_switched_off: dict[str, str] = {}
+"""Providers that shall not be recorded for now, and by which key."""
 _lock = threading.RLock()  # an import hook may fire inside install()
 
 
@@ -85,6 +89,24 @@ def uninstall() -> None:
             while entry.undo:
                 _unwrap(*entry.undo.pop())
             entry.state, entry.reason = "off", ""
+
+
+def known() -> tuple[str, ...]:
+    """The names of all libraries that can be recorded."""
+    return tuple(_entries)
+
+
+def switch(off: Mapping[str, str]) -> None:
+    """Record every library but these; by name, with the settings key that says so. At once.
+
+    Wrappers stay where they are, and let no call begin. Calls under way go on to their end.
+    """
+    with gate, _lock:
+        _switched_off.clear()
+        _switched_off.update(off)
+        for name, entry in _entries.items():
+            for *_, patch in entry.undo:
+                patch.on = name not in off
 
 
 def installed() -> tuple[InstrumentorInfo, ...]:
@@ -139,6 +161,7 @@ def _wrap_all(entry: _Entry, provider: Provider) -> tuple[str, str]:
 def _wrap(provider: Provider, target: Target) -> tuple[Any, str, Any, Any, Patch]:
     parent, attribute, original = wrapt.resolve_path(target.module, target.name)
     patch = Patch(provider, target)
+    patch.on = provider.name not in _switched_off
     wrapper = wrapt.FunctionWrapper(original, patch)
     wrapt.apply_patch(parent, attribute, wrapper)
     return parent, attribute, original, wrapper, patch
@@ -154,8 +177,11 @@ def _info(entry: _Entry) -> InstrumentorInfo:
     state, reason = entry.state, entry.reason
     version = _version(entry.providers[0].library)
     provider = _fitting(entry, version) or entry.providers[0]
+    key = _switched_off.get(provider.name, "")
     if state == "waiting":
         state, reason = _waiting(entry, version)
+    if key and state in {"active", "waiting"}:
+        state, reason = "off", f"switched off by {key}"
     elif state == "active" and (rival := _rival(provider)):
         reason = f"{rival} is active too: calls may be recorded twice"
     return InstrumentorInfo(provider.name, provider.library, version, state, reason)

@@ -26,7 +26,7 @@ from llm_observe.tracing.wrapping import inflight
 from llm_observe.tracing.wrapping.active import ACTIVE_KEY, Active, begin
 from llm_observe.tracing.wrapping.async_streams import Awaited, async_proxy
 from llm_observe.tracing.wrapping.endings import Following, Inside, Opening
-from llm_observe.tracing.wrapping.recorder import Recorder, connect, connected, suppressed
+from llm_observe.tracing.wrapping.recorder import Recorder, connect, connected, suppressed, taking
 from llm_observe.tracing.wrapping.streams import Ending, proxy
 
 __all__ = ["Patch", "Recorder", "connect", "connected", "suppressed"]
@@ -40,7 +40,8 @@ Start = Callable[[], Any]
 class Patch:
     """The wrapper of one target, in the shape that wrapt calls.
 
-    ``on`` False makes it transparent; for wrappers that cannot be taken off again.
+    ``on`` False lets no call begin: it is the one thing that is looked at then. Those under way go
+    on to their end, through the wrappers of their later steps.
     """
 
     def __init__(self, provider: Provider, target: Target) -> None:
@@ -48,6 +49,7 @@ class Patch:
         self._provider, self._target = provider, target
         self._request: Any = target.request
         role, self._drive = _KINDS[target.kind]
+        self._goes_on = role != "begins"
         if role in ("begins", "opens") and target.request is None:
             raise TypeError(f"{target.name} begins a call and has no request")
         self._prepare: Callable[[Any, Args, Kwargs], Start | None] = getattr(self, role)
@@ -57,7 +59,7 @@ class Patch:
     ) -> Any:
         """One call of the target, as the app made it."""
         start = None
-        if self.on:
+        if self.on or (self._goes_on and inflight.any_running()):
             try:
                 start = self._prepare(instance, args, kwargs)
             except Exception as error:  # noqa: BLE001  # as `with gate`, at no cost where nothing is raised
@@ -69,7 +71,7 @@ class Patch:
     def begins(self, instance: Any, args: Args, kwargs: Kwargs) -> Start | None:
         """A call of its own, unless one surface of the library is built on this one."""
         context = current()
-        if connected() is None or suppressed(context) or self._around(context) is not None:
+        if taking() is None or suppressed(context) or self._around(context) is not None:
             return None
         start = _stream if self._target.kind in ("lazy", "async_lazy") else begin
         return partial(start, self._provider, context, self._request, instance, args, kwargs)
@@ -80,7 +82,7 @@ class Patch:
         around = self._around(context)
         if around is not None:  # as it mostly is: the library's own step, in a call that is wanted
             return partial(Inside, around)
-        if connected() is None or suppressed(context):
+        if not self.on or taking() is None or suppressed(context):
             return None
         return partial(_open, self._provider, context, self._request, instance, args, kwargs)
 

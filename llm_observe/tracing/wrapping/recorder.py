@@ -30,17 +30,31 @@ class Recorder(Protocol):
 
 
 _recorder: Recorder | None = None
+_taking: Recorder | None = None
+_paused = False
 
 
 def connect(recorder: Recorder | None) -> None:
     """Give every wrapper its recorder; None makes them all transparent."""
     global _recorder
     _recorder = recorder
+    pause(_paused)
 
 
 def connected() -> Recorder | None:
-    """The recorder in use."""
+    """The recorder of this process, whether or not it is paused."""
     return _recorder
+
+
+def pause(paused: bool) -> None:
+    """Let nothing new begin, or let it again. What has begun goes on with its own recorder."""
+    global _paused, _taking
+    _paused, _taking = paused, None if paused else _recorder
+
+
+def taking() -> Recorder | None:
+    """The recorder that takes what begins now."""
+    return _taking
 
 
 def suppressed(context: Context) -> bool:
