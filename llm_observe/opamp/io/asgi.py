@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from llm_observe.opamp import wire
@@ -38,6 +39,7 @@ MISSED_BEATS = 3
 """An agent that promised to speak and missed this many turns is gone."""
 
 CLOSE_S = 2.0
+GONE_S = 1.0
 
 Scope = Mapping[str, Any]
 
@@ -143,6 +145,7 @@ class OpAMPServer:
         refused = status_refusal(503) if full else await self._refused(scope, _headers(scope))
         if refused is not None:
             await _refuse_upgrade(scope, send, refused)
+            await _see_off(receive)
             return None
         await send({"type": "websocket.accept"})
         _drop_head(scope, receive)
@@ -198,6 +201,14 @@ def _drop_head(scope: Scope, receive: Receive) -> None:
         headers = getattr(message, "headers", None)
         if isinstance(headers, MutableMapping):
             headers.clear()
+
+
+async def _see_off(receive: Receive) -> None:
+    """Wait until a refused peer is gone: to uvicorn an application that ends before is a fault."""
+    with suppress(Exception):  # servers differ in what they say after a refusal
+        async with asyncio.timeout(GONE_S):
+            await receive()
+            await asyncio.sleep(0)  # the web server hears that its line is closed in between
 
 
 async def _refuse_upgrade(scope: Scope, send: Send, refused: Refused) -> None:

@@ -20,7 +20,7 @@ from llm_observe.errors import MessageTooLarge
 from llm_observe.opamp import wire
 from llm_observe.opamp.io.exchange import Answer, Exchange
 from llm_observe.opamp.io.registry import AgentLink
-from llm_observe.opamp.io.sending import SEND_S, Sending
+from llm_observe.opamp.io.sending import Sending
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -33,6 +33,9 @@ MAX_OWED = 32
 """Answers the peer may leave unread before no more of its messages are read."""
 
 MAX_MALFORMED = 10
+
+CLOSE_S = 2.0
+"""How long the Close frame may wait for a peer to read."""
 
 DRAIN_S = 30.0
 """How long what a lost peer had sent may take to be read: its goodbye may be the last of it."""
@@ -160,7 +163,7 @@ class WebSocketLine:
 
     async def _send_close(self, closing: Closing) -> None:
         with suppress(Exception):  # the peer may be gone already
-            async with asyncio.timeout(SEND_S):
+            async with asyncio.timeout(CLOSE_S):
                 await self._send(
                     {"type": "websocket.close", "code": closing.code, "reason": closing.reason}
                 )

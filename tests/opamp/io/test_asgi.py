@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import logging
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import connect
 
 from llm_observe.opamp.events import StatusReported
 from tests.opamp.io.agents import Agent
@@ -59,3 +62,36 @@ def test_uvicorn_is_a_server_whose_parsers_headers_are_let_go_of() -> None:
         assert not protocol.request.headers
         assert not protocol.response.headers
     assert recorder.headers[0]["upgrade"] == "websocket"
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("torn_down", [False, True])
+def test_an_upgrade_that_is_refused_is_no_error_to_the_web_server(
+    torn_down: bool, loop: str
+) -> None:
+    """Neither one that is told why, nor one whose line is torn down as the server stops."""
+    server = make_server(Recorder())
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def on_its_way(message: Any) -> None:
+            if torn_down and message["type"] == "websocket.http.response.start":
+                receive.__self__.transport.close()
+            await send(message)
+
+        await server(scope, receive, on_its_way if scope["type"] == "websocket" else send)
+
+    lines: list[str] = []
+    watch = logging.Handler(logging.ERROR)
+    watch.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]  # a spy
+    log = logging.getLogger("uvicorn.error")
+    with serving(app, loop=loop) as address:
+        server._closing = True
+        log.setLevel(logging.ERROR)
+        log.addHandler(watch)
+        try:
+            for _ in range(5):
+                with pytest.raises((WebSocketException, OSError)), connect(f"ws://{address}/"):
+                    pass
+        finally:
+            log.removeHandler(watch)
+    assert lines == []

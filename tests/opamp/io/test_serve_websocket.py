@@ -200,6 +200,7 @@ async def test_a_peer_that_never_reads_is_given_up(
     recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sending, "SEND_S", 0.05)
+    monkeypatch.setattr(serve_websocket, "CLOSE_S", 0.05)
     server = make_server(recorder)
     async with Socket(server).open() as line:
         await line.got()
