@@ -2,6 +2,7 @@
 
 * `FakeReplicate`: Replicate's HTTP API over an `Engine` (`ScriptedEngine`, `OpenAIEngine`), with
   `Fault`s told to happen.
+* `FakeOpenAI`: OpenAI's chat completions over an `Engine`, whole and streamed.
 * `OTLPSink`: takes OTLP/HTTP, records every byte, and can hang, refuse, redirect or be slow.
 * `OTLPGrpcSink`: the same over gRPC, with `serve_grpc` for a server.
 * `serve_in_thread`: puts an ASGI double on a real loopback socket.
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         scripted_tokens,
     )
     from llm_observe.testing.faults import Fault
+    from llm_observe.testing.openai import FakeOpenAI
     from llm_observe.testing.openai_engine import OpenAIEngine
     from llm_observe.testing.otlp import OTLPSink
     from llm_observe.testing.otlp_grpc import OTLPGrpcSink, serve_grpc
@@ -39,6 +41,7 @@ _HOMES = {
     "CapturedSpans": "spans",
     "Engine": "engines",
     "EngineError": "engines",
+    "FakeOpenAI": "openai",
     "FakeReplicate": "replicate",
     "Fault": "faults",
     "GenerationRequest": "engines",
@@ -62,6 +65,7 @@ __all__ = [
     "CapturedSpans",
     "Engine",
     "EngineError",
+    "FakeOpenAI",
     "FakeReplicate",
     "Fault",
     "GenerationRequest",
