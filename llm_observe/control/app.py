@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -40,6 +41,10 @@ GRACE_S = 5
 """How long open requests may go on after the signal to stop."""
 
 
+COLLECT = (20_000, 20, 50)
+"""How seldom garbage is looked for: what is known of thousands of agents is none. See docs/opamp.md."""
+
+
 class PortTaken(ControlError):
     """Another program listens where we are to listen."""
 
@@ -74,6 +79,7 @@ def serve(options: ServeOptions) -> int:
     A line on stdout tells when it is ready and where. A taken port or a folder that cannot be
     used is a sentence on stderr and exit code 1.
     """
+    gc.set_threshold(*COLLECT)
     logging.basicConfig(
         level=options.log_level.upper(), format="%(levelname)s %(name)s: %(message)s"
     )

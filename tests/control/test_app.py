@@ -15,15 +15,18 @@ from uuid import UUID
 import httpx
 import pytest
 
+from llm_observe.control.app import COLLECT
 from llm_observe.control.assembly import ServeOptions, assembled
 from tests.control.conftest import DEADLINE_S, App
 
 PROGRAM = """
-import sys
+import gc, sys
 from pathlib import Path
 from llm_observe.control.app import ServeOptions, serve
 host, port, otlp, data = sys.argv[1:]
-sys.exit(serve(ServeOptions(host=host, port=int(port), otlp_port=int(otlp), data_dir=Path(data))))
+code = serve(ServeOptions(host=host, port=int(port), otlp_port=int(otlp), data_dir=Path(data)))
+print("garbage", gc.get_threshold())
+sys.exit(code)
 """
 
 
@@ -245,3 +248,12 @@ async def test_a_folder_that_is_there_keeps_its_mode_and_our_files_are_the_owner
         modes = {path.name: path.stat().st_mode & 0o077 for path in folder.iterdir()}
     assert folder.stat().st_mode & 0o777 == 0o755
     assert set(modes.values()) == {0}, modes
+
+
+def test_garbage_is_looked_for_as_the_guide_has_a_host_of_many_agents_do(tmp_path: Path) -> None:
+    running = Serve(tmp_path / "data").ready()
+    running.end()
+    guide = (Path(__file__).parents[2] / "docs" / "opamp.md").read_text()
+    first, second, third = COLLECT
+    assert f"gc.set_threshold({first:_}, {second}, {third})" in guide
+    assert f"garbage {COLLECT}" in running.printed[-1]
