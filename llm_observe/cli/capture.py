@@ -15,7 +15,7 @@ from llm_observe.control.client import Json
 
 app = typer.Typer(no_args_is_help=True)
 
-_MATCHED = ("user", "model", "session", "provider")
+_MATCHED = ("user", "model", "session", "provider", "route")
 
 
 def _pattern(name: str, meant: str) -> Any:
@@ -40,6 +40,7 @@ def grant(
     model: Annotated[str, _pattern("model", "Only calls of this model.")] = "",
     session: Annotated[str, _pattern("session", "Only calls of this session.")] = "",
     provider: Annotated[str, _pattern("provider", "Only calls of this provider.")] = "",
+    route: Annotated[str, _pattern("route", "Only calls in web requests of this route.")] = "",
     service: options.Service = None,
     comment: options.Comment = "",
     wait: options.Wait = False,
@@ -55,7 +56,7 @@ def grant(
 
     Exit code with --wait: 0 every matched agent acknowledged, 1 one refused, 2 time-out.
     """
-    match = dict(zip(_MATCHED, (user, model, session, provider), strict=True))
+    match = dict(zip(_MATCHED, (user, model, session, provider, route), strict=True))
     wish: dict[str, Any] = {
         "service": service, "level": level, "comment": comment, "author": options.author(),
         "match": {name: pattern for name, pattern in match.items() if pattern},

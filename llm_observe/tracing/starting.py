@@ -24,6 +24,7 @@ from opentelemetry.trace import (
 
 from llm_observe.tracing.call import SCOPE, Call, start_attributes
 from llm_observe.tracing.contexts import has_span
+from llm_observe.tracing.sampling.routes import remember
 from llm_observe.tracing.sampling.sampler import LiveSampler
 from llm_observe.tracing.sampling.subjects import service_of
 from llm_observe.tracing.span import CallSpan, HeldCallSpan, Origin
@@ -113,10 +114,13 @@ class Starter:
         if self._disabled or self._provider.shared:
             return self._by_the_sdk(call, here)
         if has_span(here):
-            parent = get_current_span(here).get_span_context()
+            around = get_current_span(here)
+            parent = around.get_span_context()
             if parent.is_valid:
                 random = parent.trace_flags & _RANDOM
-                return self._light(call, here, parent.trace_id, random, parent)
+                span = self._light(call, here, parent.trace_id, random, parent)
+                remember(span, around)
+                return span
         ids = self._provider.id_generator
         if ids is not self._ids:
             self._ids, self._random = ids, _randomness(ids)
@@ -166,7 +170,8 @@ class Foreign(SpanProcessor):
         self._started, self._ended, self._flush, self._shutdown = started, ended, flush, shutdown
 
     def on_start(self, span: SDKSpan, parent_context: Context | None = None) -> None:
-        """Not of a call of ours."""
+        """A span of anybody's has begun; told on, unless it is of a call of ours."""
+        remember(span, get_current_span(parent_context))
         if not is_ours(span):
             self._started(span)
 

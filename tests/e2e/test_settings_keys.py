@@ -386,6 +386,18 @@ def test_capture_rules_match_user(observed: Observed) -> None:
     assert not recorded_when(observed, user="bob")
 
 
+def test_capture_rules_match_route(observed: Observed) -> None:
+    """Of the request, of the call inside and of a step between."""
+    observed.set(capture__rules={"r": {"match": {"route": "/chat/*"}, "level": "full"}})
+    for route, there in (("/chat/{id}", True), ("/healthz", False)):
+        observed.sink.clear()
+        observed.app.ask("request", route, CANARY)
+        observed.app.ask("flush")
+        assert observed.sink.holds(CANARY) is there
+        levels = {text(span, "llm_observe.capture.level") for span in observed.sink.spans()}
+        assert levels == {"full" if there else "metadata"}
+
+
 def test_capture_rules_match_attributes(observed: Observed) -> None:
     for tenant in ("blue", "green"):
         match = {"attributes": {"tenant": "b*"}}
@@ -450,6 +462,12 @@ def test_capture_grants_match_session(observed: Observed) -> None:
 def test_capture_grants_match_user(observed: Observed) -> None:
     assert granted(observed, match={"user": "ann"})
     assert not granted(observed, match={"user": "bob"})
+
+
+def test_capture_grants_match_route(observed: Observed) -> None:
+    asked = ("request", "/chat/{id}", CANARY)
+    assert granted(observed, *asked, match={"route": "/chat/*"})
+    assert not granted(observed, *asked, match={"route": "/chat"})
 
 
 def test_capture_grants_match_attributes(observed: Observed) -> None:

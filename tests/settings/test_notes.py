@@ -10,7 +10,7 @@ from llm_observe.cli.keys import key_rows
 from llm_observe.settings.documents import flatten, merge, with_value
 from llm_observe.settings.layers import beyond_limits, build
 from llm_observe.settings.model import CaptureLevel, Limits
-from llm_observe.settings.notes import note_of
+from llm_observe.settings.notes import NOTES, note_of
 from llm_observe.settings.schema import json_schema, parse, validate
 
 PATHS = [row.path for row in key_rows(json_schema())]
@@ -51,3 +51,7 @@ def test_a_limit_is_named_where_there_is_one_and_nowhere_else(path: str) -> None
 def test_a_key_without_a_row_is_named() -> None:
     with pytest.raises(LookupError, match=r"sampling\.colour has no row"):
         note_of("sampling.colour")
+
+
+def test_there_is_no_row_of_a_key_that_is_gone() -> None:
+    assert NOTES.keys() <= {*PATHS}

@@ -28,6 +28,7 @@ class GrantMatch(BaseModel):
     model: Pattern = ""
     session: Pattern = ""
     user: Pattern = ""
+    route: Pattern = ""
     attributes: Mapping[str, Pattern] = Field(default_factory=dict)
 
 

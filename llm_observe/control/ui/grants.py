@@ -23,7 +23,7 @@ TIMES: Mapping[str, str] = {
 }  # fmt: skip
 """How long a grant may run, in seconds, as the form offers it. Others are taken too."""
 
-MATCHED = ("user", "session", "model", "provider")
+MATCHED = ("user", "session", "model", "provider", "route")
 """What the form can narrow a grant to."""
 
 _FIELDS = ("service", "level", "for_s", "comment", "author", *MATCHED)

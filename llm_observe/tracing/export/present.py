@@ -41,6 +41,7 @@ from llm_observe.tracing.rendering.render import (
     scrub_event,
     scrub_status,
 )
+from llm_observe.tracing.sampling.routes import route_of
 from llm_observe.tracing.sampling.subjects import service_of, subject_of_attributes, subject_of_call
 from llm_observe.tracing.span import CallSpan
 
@@ -101,10 +102,10 @@ def present_all(
 
 def _subject(entry: Entry, service: str) -> Subject:
     """What is known of a span when it leaves, for the matchers of the settings."""
-    attributes = entry.span.attributes or {}
+    attributes, route = entry.span.attributes or {}, route_of(entry.span)
     if entry.call is None:
-        return subject_of_attributes(attributes, service)
-    return subject_of_call(entry.call, service, attributes)
+        return subject_of_attributes(attributes, service, route)
+    return subject_of_call(entry.call, service, attributes, route)
 
 
 def present(entry: Entry, by: By, resource: Resource, genai: GenAI = NEWEST) -> OutgoingSpan:

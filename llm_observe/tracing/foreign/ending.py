@@ -21,6 +21,7 @@ from llm_observe.tracing.export.entry import Entry
 from llm_observe.tracing.foreign.fit import fitted, room_on
 from llm_observe.tracing.rendering.filtering import filter_under, privacy_of
 from llm_observe.tracing.rendering.render import Rendered, render
+from llm_observe.tracing.sampling.routes import route_of
 from llm_observe.tracing.sampling.subjects import subject_of_call
 
 _CONTEXT_KEYS = (*(key for key, _ in CONTEXT_FIELDS), *CONTEXT_ATTRIBUTES, "tag.tags")
@@ -93,7 +94,9 @@ def write(span: Span, call: Call, settings: Settings, service: str) -> None:
     call.settle()
     if span.is_recording():
         there = getattr(span, "attributes", None) or {}
-        keep = filter_under(privacy_of(settings), lambda: subject_of_call(call, service, there))
+        keep = filter_under(
+            privacy_of(settings), lambda: subject_of_call(call, service, there, route_of(span))
+        )
         rendered = render(call, keep, settings.conventions.genai)
         attributes = clean(rendered.attributes)
         span.set_attributes(fitted(attributes, room_on(span, attributes)))

@@ -33,6 +33,7 @@ from opentelemetry.trace import (
     Span,
     SpanKind,
     TracerProvider,
+    get_current_span,
     get_tracer,
 )
 
@@ -48,6 +49,7 @@ from llm_observe.tracing.foreign import steps as foreign_steps
 from llm_observe.tracing.foreign.ending import Ended, Ender, Endings, allowed, in_time, write
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.rendering.filtering import privacy_of
+from llm_observe.tracing.sampling.routes import remember
 from llm_observe.tracing.wrapping import inflight
 from llm_observe.version import __version__
 
@@ -120,6 +122,7 @@ class ForeignRecorder:
         there = allowed(here, privacy_of(self.settings).strictest)
         # Some tracers read the current context, whatever they are given.
         span: Span = within(there, self._started, call, there)
+        remember(span, get_current_span(there))
         return span
 
     def finish(self, span: Span, call: Call) -> None:

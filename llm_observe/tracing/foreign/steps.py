@@ -14,7 +14,14 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link, Span, Status, StatusCode, TracerProvider
+from opentelemetry.trace import (
+    Link,
+    Span,
+    Status,
+    StatusCode,
+    TracerProvider,
+    get_current_span,
+)
 
 from llm_observe.conventions import CAPTURE_LEVEL, CONFIG_HASH, renamed
 from llm_observe.settings.model import Settings
@@ -25,6 +32,7 @@ from llm_observe.tracing.export.cleaning import clean, clean_text
 from llm_observe.tracing.foreign.fit import fitted, room_on
 from llm_observe.tracing.rendering.filtering import filter_under, privacy_of
 from llm_observe.tracing.rendering.scrubbing import Filter, scrub, scrub_event, scrub_status
+from llm_observe.tracing.sampling.routes import hand_on, remember, route_of
 from llm_observe.tracing.sampling.subjects import subject_of_attributes
 from llm_observe.version import __version__
 
@@ -41,12 +49,13 @@ def start(
     links: Sequence[Link],
 ) -> Span:
     """Start a step's span. ``context`` holds nothing that the level forbids."""
-    allowed, tracer = (
-        _allowed(attributes, settings, service),
-        provider.get_tracer(SCOPE, __version__),
+    around, tracer = get_current_span(context), provider.get_tracer(SCOPE, __version__)
+    allowed = _through(
+        _filter(attributes, settings, service, route_of(around)), attributes, settings
     )
     # Some tracers read the current context, whatever they are given.
     span: Span = within(context, tracer.start_span, name, context, attributes=allowed, links=links)
+    remember(span, around)
     return span
 
 
@@ -80,7 +89,7 @@ def copy(
     failed = error if isinstance(error, Exception) else None
     now = time.time_ns()
     attributes = {**said, **(outcome(error) if error is not None else {}), CONFIG_HASH: config_hash}
-    return ReadableSpan(
+    copied = ReadableSpan(
         str(getattr(span, "name", "step")),
         identity,
         parent=getattr(span, "parent", None),
@@ -93,6 +102,8 @@ def copy(
         end_time=getattr(span, "end_time", None) or now,
         instrumentation_scope=InstrumentationScope(SCOPE, __version__),
     )
+    hand_on(span, copied)
+    return copied
 
 
 def _write(
@@ -104,7 +115,7 @@ def _write(
     config_hash: str,
 ) -> None:
     everything = {**said, **(outcome(error) if error is not None else {})}
-    keep = _filter(everything, settings, service)
+    keep = _filter(everything, settings, service, route_of(span))
     kept = _through(keep, everything, settings)
     kept |= {CAPTURE_LEVEL: str(keep.level)} | ({CONFIG_HASH: config_hash} if config_hash else {})
     span.set_attributes(fitted(kept, room_on(span, kept)))
@@ -114,12 +125,10 @@ def _write(
         span.set_status(Status(StatusCode.ERROR, clean_text(told or type(error).__name__)))
 
 
-def _allowed(attributes: Attributes, settings: Settings, service: str) -> dict[str, Any]:
-    return _through(_filter(attributes, settings, service), attributes, settings)
-
-
-def _filter(attributes: Attributes, settings: Settings, service: str) -> Filter:
-    return filter_under(privacy_of(settings), lambda: subject_of_attributes(attributes, service))
+def _filter(attributes: Attributes, settings: Settings, service: str, route: str) -> Filter:
+    return filter_under(
+        privacy_of(settings), lambda: subject_of_attributes(attributes, service, route)
+    )
 
 
 def _through(keep: Filter, attributes: Attributes, settings: Settings) -> dict[str, Any]:

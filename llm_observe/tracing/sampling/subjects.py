@@ -29,7 +29,10 @@ def service_of(resource: Resource) -> str:
 
 
 def subject_of_call(
-    call: Call, service: str = "", attributes: Mapping[str, Any] = MappingProxyType({})
+    call: Call,
+    service: str = "",
+    attributes: Mapping[str, Any] = MappingProxyType({}),
+    route: str = "",
 ) -> Subject:
     """What a call tells; ``attributes``: what others put on its span."""
     return Subject(
@@ -38,15 +41,18 @@ def subject_of_call(
         model=call.request_model,
         session=call.session,
         user=call.user,
+        route=route,
         attributes=_texts({**attributes, **call.attributes}),
     )
 
 
-def subject_of_attributes(attributes: Mapping[str, Any], service: str = "") -> Subject:
+def subject_of_attributes(
+    attributes: Mapping[str, Any], service: str = "", route: str = ""
+) -> Subject:
     """What a span of another instrumentor tells, by the keys that pages show it under."""
     texts = _texts(attributes)
     found = {name: _first(texts, name) for name in _COLUMNS}
-    return Subject(service=service, attributes=texts, **found)
+    return Subject(service=service, route=route, attributes=texts, **found)
 
 
 def reader(wants: Sequence[Want]) -> Reader:

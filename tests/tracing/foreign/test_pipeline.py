@@ -163,6 +163,15 @@ class TestApply:
         assert SECRET in here.exporter.get_finished_spans()[0].to_json()
         here.close()
 
+    def test_a_rule_by_route_is_refused_since_others_spans_may_stand_between(
+        self, place: Place
+    ) -> None:
+        rules = {"r": CaptureRule(match=Matcher(route="/chat"), level=CaptureLevel.OFF)}
+        wanted = replace(place.settings, capture=replace(place.settings.capture, rules=rules))
+        (problem,) = place.pipeline.apply(wanted, "second").problems
+        assert problem.path == "capture.rules.r.match.route"
+        assert "not enforceable here" in problem.expected
+
     def test_sampling_is_refused_with_the_reason(self, place: Place) -> None:
         wanted = replace(place.settings, sampling=Sampling(ratio=0.5))
         applied = place.pipeline.apply(wanted, "second")

@@ -14,13 +14,22 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import SpanKind, StatusCode
 
-from llm_observe.settings.model import Capture, CaptureLevel, Conventions, Destination, Settings
+from llm_observe.settings.model import (
+    Capture,
+    CaptureLevel,
+    CaptureRule,
+    Conventions,
+    Destination,
+    Matcher,
+    Settings,
+)
 from llm_observe.testing import OTLPSink, serve_in_thread
 from llm_observe.tracing.around.context import context
 from llm_observe.tracing.around.feedback import score
 from llm_observe.tracing.around.steps import trace
+from llm_observe.tracing.call import Call, Message
 from llm_observe.tracing.foreign.pipeline import ForeignPipeline
 from llm_observe.tracing.foreign.recorder import ForeignRecorder
 from llm_observe.tracing.gate import gate
@@ -217,3 +226,21 @@ def test_the_control_plane_gets_a_copy_under_the_same_ids(level: str, content: b
     reference = step.reference.split("-")
     assert spans["turn"].span_id.hex() == reference[2]
     assert spans["inner"].parent_span_id.hex() == reference[2]
+
+
+def test_a_rule_by_route_of_the_apps_own_holds_for_a_step_and_a_call_inside() -> None:
+    rules = {"r": CaptureRule(match=Matcher(route="/private"), level=CaptureLevel.OFF)}
+    full = Settings(capture=Capture(level=CaptureLevel.FULL, rules=rules))
+    for route, there in (("/private", False), ("/open", True)):
+        with place("full") as here:
+            here.recorder.settings = full
+            server = here.provider.get_tracer("web").start_as_current_span(
+                "GET", kind=SpanKind.SERVER, attributes={"http.route": route}
+            )
+            with server, trace("step") as step:
+                step.input = CANARY
+                call = Call(provider="replicate", input=[Message("user", CANARY)])
+                here.recorder.finish(here.recorder.start(call), call)
+            told = [span for span in here.spans if CANARY in span.to_json()]
+            assert len(here.spans) == 3
+            assert len(told) == (2 if there else 0)
