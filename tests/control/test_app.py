@@ -25,7 +25,7 @@ from pathlib import Path
 from llm_observe.control.app import ServeOptions, serve
 host, port, otlp, data = sys.argv[1:]
 code = serve(ServeOptions(host=host, port=int(port), otlp_port=int(otlp), data_dir=Path(data)))
-print("garbage", gc.get_threshold())
+if code == 0: print("garbage", gc.get_threshold())
 sys.exit(code)
 """
 
