@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,14 +15,6 @@ from tests.processes.world import World, a_world  # noqa: E402  # rewritten from
 def world(tmp_path: Path) -> Iterator[World]:
     with a_world(tmp_path) as made:
         yield made
-
-
-@pytest.fixture(autouse=True, scope="session")
-def hung_up() -> Iterator[None]:
-    """Programs inherit what is ignored, and under `nohup` that is SIGHUP."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

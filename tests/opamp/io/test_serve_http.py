@@ -206,8 +206,8 @@ async def test_a_small_body_that_inflates_over_the_limit_is_413(http: httpx.Asyn
         (b"\xff\xff", {}),
         (b"", {}),
         (b"no gzip", {"content_encoding": "gzip"}),
-        (gzip.compress(b"cut off")[:-4], {"content_encoding": "gzip"}),
-        (gzip.compress(b"") + b"more", {"content_encoding": "gzip"}),
+        (gzip.compress(b"cut off", mtime=0)[:-4], {"content_encoding": "gzip"}),
+        (gzip.compress(b"", mtime=0) + b"more", {"content_encoding": "gzip"}),
     ],
 )
 async def test_a_malformed_message_is_a_bad_request_addressed_by_the_header(

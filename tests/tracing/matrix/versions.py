@@ -14,6 +14,8 @@ NEXT = "2.0.0b4"
 _ALSO = {NEXT: ("distro", "sniffio")}
 """What a version needs beside the packages of the environment."""
 _INSTALL_DEADLINE_S = 600
+_BEFORE = dict(os.environ)
+"""With the authorities that an installer needs; the tests have only one."""
 
 
 def folder(version: str) -> Path:
@@ -45,6 +47,7 @@ def _install(version: str, target: Path) -> None:
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]
     subprocess.run(
         [*command, "--disable-pip-version-check", "--target", str(target), *packages],
+        env=_BEFORE,
         check=True,
         timeout=_INSTALL_DEADLINE_S,
     )

@@ -112,7 +112,10 @@ def test_session_user_tags_and_metadata_come_from_the_context(recorder: KeepingR
     assert call.metadata == '{"k": 1}'
 
 
-@pytest.mark.parametrize("key", [_SUPPRESS_INSTRUMENTATION_KEY, "suppress_instrumentation"])
+@pytest.mark.parametrize(
+    "key",
+    [pytest.param(_SUPPRESS_INSTRUMENTATION_KEY, id="current"), "suppress_instrumentation"],
+)
 def test_suppressed_calls_leave_nothing(recorder: KeepingRecorder, key: str) -> None:
     token = attach(set_value(key, True))
     try:
