@@ -140,6 +140,12 @@ class CapturePolicy:
         every = (self._base, *(levels for _, levels in self._rules))
         return lowest(*(level for x in every for level in (x.level, *dict(x.parts).values())))
 
+    def highest(self, kind: Kind) -> CaptureLevel:
+        """The highest level that a kind may have, in any call."""
+        every = (self._base, *(levels for _, levels in self._rules))
+        granted = (level for level, _ in self._grants)
+        return highest(*(levels.of(kind) for levels in every), *granted)
+
     @property
     def depends_on_call(self) -> bool:
         """Whether calls may differ; if not, every call has the levels of `Subject()`."""

@@ -51,9 +51,10 @@ class Book:
         ``longest_s`` is the local limit for any grant. A grant that runs may be shortened by a
         newer document and lengthened only within the longest time it had from its beginning.
         """
-        gone = self._without(name for name in self.running if name not in grants)
+        here = self.at(now)  # first: what is over stays over, though nobody has looked until now
+        gone = here._without(name for name in here.running if name not in grants)
         running = {
-            name: self._run(name, grant, now, longest_s)
+            name: here._run(name, grant, now, longest_s)
             for name, grant in grants.items()
             if name not in gone.ended
         }

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -43,8 +44,22 @@ class Rule(NamedTuple):
     action: Action = "mask"
 
 
+_ANCHOR = re.compile(r"(?<!\[)\^|\$|\\[AzZ]")
+"""In a pattern: it may fit a part of a text and not the whole."""
+
 Find = tuple[int, int, Rule]
 """Where it begins and ends in the text, and what found it."""
+
+
+class Seen:
+    """Texts of one span with what became of them: a prompt stands in several attributes."""
+
+    __slots__ = ("names", "texts")
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+        self.names: dict[str, bool] = {}
+        """Of mappings: whether they tell what their value is."""
 
 
 class Redactor:
@@ -62,6 +77,7 @@ class Redactor:
         self.rules = tuple(rules)
         self._candidates = prefilter([*(rule.hint for rule in rules), UNUSUAL])
         self._unusual = len(self.rules)
+        self._anchored = any(_ANCHOR.search(rule.hint) for rule in rules)
         self._allowed = [glob(pattern) for pattern in allow]
         self._key = key
 
@@ -99,13 +115,18 @@ class Redactor:
             for start, end in rule.find(text)
         ]
 
-    def value(self, value: Any) -> Any:
-        """A copy of a value without the finds in any of its strings, names of mappings included."""
-        return _Walk(self).value(value, _JSON_IN_JSON)
+    def value(self, value: Any, seen: Seen | None = None) -> Any:
+        """A copy of a value without the finds in any of its strings, names of mappings included.
 
-    def cannot_match(self, text: str) -> bool:
-        """Whether a look at the whole text already tells that nothing will be found in it."""
-        return not self._candidates(text)
+        Args:
+            value: Of types that JSON has, and bytes and tuples.
+            seen: What was found so far in other values of the same span.
+        """
+        return _Walk(self, Seen() if seen is None else seen).value(value, _JSON_IN_JSON)
+
+    def cannot_match_within(self, text: str) -> bool:
+        """Whether a look at a whole text already tells that no part of it has a find."""
+        return not self._anchored and not self._candidates(text)
 
     def _may_stay(self, found: str) -> bool:
         return any(fits(found) for fits in self._allowed)
@@ -130,8 +151,8 @@ class Redactor:
 class _Walk:
     """One value on its way through a redactor."""
 
-    def __init__(self, redactor: Redactor) -> None:
-        self._redactor = redactor
+    def __init__(self, redactor: Redactor, seen: Seen) -> None:
+        self._redactor, self._texts, self._names = redactor, seen.texts, seen.names
 
     def value(self, value: Any, opens: int) -> Any:
         if isinstance(value, str):
@@ -139,7 +160,7 @@ class _Walk:
         if isinstance(value, bool | float) or value is None:
             return value
         if isinstance(value, int):
-            masked = self._redactor.text(str(value))
+            masked = self._plain(str(value))
             return value if masked == str(value) else masked
         if isinstance(value, Mapping):
             return self._mapping(value, opens)
@@ -149,10 +170,16 @@ class _Walk:
             return str(self._text(value.decode(), opens)).encode()
         raise TypeError(f"cannot redact {type(value).__name__}")
 
+    def _plain(self, text: str) -> str:
+        masked = self._texts.get(text)
+        if masked is None:
+            masked = self._texts[text] = self._redactor.text(text)
+        return masked
+
     def _mapping(self, value: Mapping[Any, Any], opens: int) -> Any:
         result: dict[str, Any] = {}
         for key, item in value.items():
-            name = self._redactor.text(str(key))
+            name = self._plain(str(key))
             if name in result:
                 name = f"{name}#{len(result)}"  # two names that mask alike stay two
             result[name] = self._named(str(key), item, opens)
@@ -160,25 +187,41 @@ class _Walk:
 
     def _named(self, name: str, item: Any, opens: int) -> Any:
         """A value whose name may tell what it is: ``password``, ``phone``."""
-        if isinstance(item, str) and len(name) <= _LONGEST_NAME and NAME.search(name):
+        if isinstance(item, str) and self._tells(name):
             return self._redactor.text(item, after=f'{name}="')
         return self.value(item, opens)
+
+    def _tells(self, name: str) -> bool:
+        tells = self._names.get(name)
+        if tells is None:
+            tells = len(name) <= _LONGEST_NAME and NAME.search(name) is not None
+            self._names[name] = tells
+        return tells
 
     def _text(self, text: str, opens: int) -> str:
         body = text.strip()
         if opens and body[:1] in ("{", "[", '"') and body[-1:] in ("}", "]", '"'):
-            if "\\" not in body and self._redactor.cannot_match(body):
-                return text  # no escape hides anything, and nothing shows
+            shown = _unescaped(body)
+            if shown is not None and self._redactor.cannot_match_within(shown):
+                return text
             return self._json(text, body, opens)
-        return self._redactor.text(text)
+        return self._plain(text)
 
     def _json(self, text: str, body: str, opens: int) -> str:
         try:
             inside = json.loads(body)
         except ValueError:
-            return self._redactor.text(text)
+            return self._plain(text)
         masked = self.value(inside, opens - 1)
         return text if masked == inside else json.dumps(masked, ensure_ascii=False)
+
+
+def _unescaped(body: str) -> str | None:
+    """JSON text in which all strings stand as they are read; None if their escapes are unusual."""
+    if "\\" not in body:
+        return body
+    shown = body.replace("\\n", "\n").replace('\\"', '"')
+    return None if "\\" in shown else shown
 
 
 def _outermost(finds: list[Find]) -> list[Find]:

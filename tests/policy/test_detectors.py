@@ -188,3 +188,18 @@ def test_a_text_in_ascii_is_as_long_as_before(text: str) -> None:
         assert [c for c in plain(text) if c.isdigit()] == [c for c in text if c.isdigit()] or any(
             c.isdigit() and not c.isdecimal() for c in text
         )
+
+
+@given(
+    st.lists(
+        st.sampled_from([*"0123456789 ()./-+", "+49", "00", "555", " 030", "4155 "]), max_size=40
+    ).map("".join)
+)
+def test_rows_of_digits_are_told_apart_as_if_they_were_looked_at_everywhere(text: str) -> None:
+    for detector in usual():
+        if detector.name in ("phone", "iban", "card"):
+            assert isinstance(detector.find, Shape)
+            found = list(detector.find(f"a {text} b"))
+            assert found == list(detector.find.everywhere(f"a {text} b")), detector
+            hinted = prefilter([detector.hint])(f"a {text} b")
+            assert hinted or not found

@@ -85,6 +85,12 @@ def test_a_newer_document_shortens_it_and_lengthens_it_only_within_its_longest_t
     assert longer.next_end(later(50)) == 950
 
 
+def test_a_newer_document_does_not_revive_one_that_is_over_though_nobody_has_looked() -> None:
+    """The process was stopped, and what wakes it is the document."""
+    longer = {"g": grant(until=3600)}
+    assert "g" not in book(g=grant(until=600)).under(longer, later(700), DAY).running
+
+
 def test_one_that_begins_after_its_end_has_ended() -> None:
     assert book(g=grant(until=-1)).ended == ("g",)
     assert book(g=Grant()).ended == ("g",)

@@ -1,12 +1,14 @@
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_observe.policy.redaction import Redactor, Rule
-from llm_observe.policy.rules import default, usual
+from llm_observe.policy.redaction import Redactor, Rule, Seen
+from llm_observe.policy.rules import default, redactor, usual
+from llm_observe.settings.model import PatternRule, Redaction
 
 redact, redact_text = default().value, default().text
 
@@ -39,6 +41,22 @@ def test_json_inside_json_is_opened() -> None:
 def test_json_without_a_find_keeps_its_very_text() -> None:
     text = '{"a":1,   "b" : [ "x" ]}'
     assert redact(text) is text
+
+
+def test_a_pattern_for_a_whole_text_is_found_in_json_too() -> None:
+    for pattern in ("^[0-9]{6}$", r"\A[0-9]{6}\z", "(?m)^[0-9]{6}", "[0-9]{6}$"):
+        settings = Redaction(patterns={"code": PatternRule(pattern=pattern)})
+        own = redactor(settings, None).value
+        assert own("123456") == "[code]"
+        assert own('{"a": ["123456"]}') == '{"a": ["[code]"]}'
+
+
+@pytest.mark.parametrize("between", ["\n", '"', "\t", "\\", "/", "é", "\u2028"])
+def test_what_json_escapes_hides_nothing(between: str) -> None:
+    for text in (f"see{between}{MAIL}{between}now", f"password{between}: {between}hunter2-abc"):
+        for asciis in (True, False):
+            written = json.dumps({"a": [text]}, ensure_ascii=asciis)
+            assert json.loads(redact(written)) == {"a": [redact_text(text)]}
 
 
 def test_names_are_masked_and_stay_apart() -> None:
@@ -112,6 +130,27 @@ def _without(value: Any, secret: str) -> bool:
 def test_a_planted_secret_never_survives_at_any_depth(value: Any, secret: str) -> None:
     planted = {"a": [value, {"b": f"see {secret} ok"}], "json": json.dumps([value, secret])}
     assert _without(redact(planted), secret)
+
+
+@given(st.lists(json_values, min_size=1, max_size=4))
+def test_what_was_seen_before_is_masked_as_if_it_were_new(values: list[Any]) -> None:
+    seen = Seen()
+    planted = [{"password": f"{value} {MAIL}", f"{value}": [MAIL, value]} for value in values]
+    for value in (*planted, json.dumps(planted), *planted):
+        assert default().value(value, seen) == redact(value)
+
+
+def test_a_text_is_looked_at_once_however_often_it_stands_in_a_span() -> None:
+    looked: list[str] = []
+
+    def find(text: str) -> Iterator[tuple[int, int]]:
+        looked.append(text)
+        return iter(())
+
+    own, seen = Redactor([Rule("any", "hello", find)]), Seen()
+    for value in ("hello you", ["hello you"], json.dumps({"role": "hello you"})):
+        own.value(value, seen)
+    assert looked == ["hello you"]
 
 
 # ------------------------------------------------------------------------------------- the rules

@@ -14,7 +14,7 @@ from typing import Any
 
 from llm_observe.conventions import SKELETON_NAMES, SKELETONS, Kind, is_llm, kind_of
 from llm_observe.policy.capture import MIXED, Levels, Verdict
-from llm_observe.policy.redaction import Redactor
+from llm_observe.policy.redaction import Redactor, Seen
 from llm_observe.policy.rules import default
 from llm_observe.policy.truncation import shorten
 from llm_observe.settings.model import CaptureLevel
@@ -45,7 +45,8 @@ class Filter:
         self.dropped = False
         """Whether a fault cost any content."""
         self._redactor, self._most = redactor, most
-        self._seen: dict[str, Any] = {}  # a prompt stands in several attributes, masked once
+        self._masks: dict[str, Any] = {}  # a prompt stands in several attributes, masked once
+        self._seen: Seen | None = None
 
     @property
     def idle(self) -> bool:
@@ -68,13 +69,15 @@ class Filter:
     def _masked(self, value: Any) -> Any:
         if not isinstance(value, str):
             return self._redacted(value)
-        if value not in self._seen:
-            self._seen[value] = self._redacted(value)
-        return self._seen[value]
+        if value not in self._masks:
+            self._masks[value] = self._redacted(value)
+        return self._masks[value]
 
     def _redacted(self, value: Any) -> Any:
         try:
-            return self._redactor().value(value)
+            if self._seen is None:
+                self._seen = Seen()
+            return self._redactor().value(value, self._seen)
         except Exception as error:  # noqa: BLE001  # content fails closed, the span goes on
             self.dropped = True
             gate.report(error)
