@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from llm_observe.cli.checks_here import OWN_VARIABLES
-from llm_observe.cli.keys import Key, key_rows
 from llm_observe.control.api.app import rest
 from llm_observe.settings.environment import ROWS
+from llm_observe.settings.keys import Key, key_rows
 from llm_observe.settings.notes import Note, When, note_of
 from llm_observe.settings.schema import json_schema
 

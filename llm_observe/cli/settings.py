@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 
 from llm_observe.cli import options
-from llm_observe.cli.keys import key_rows
 from llm_observe.cli.output import ExitCode, Format, dump, moment, note, say, table
 from llm_observe.cli.publish import counted
 from llm_observe.cli.settings_check import Remark, check
+from llm_observe.settings.keys import key_rows
 from llm_observe.settings.schema import MAX_BYTES, json_schema
 
 app = typer.Typer(no_args_is_help=True)

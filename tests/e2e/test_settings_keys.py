@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import pytest
 
-from llm_observe.cli.keys import key_rows
+from llm_observe.settings.keys import key_rows
 from llm_observe.settings.schema import json_schema
 from llm_observe.testing import Answer, OTLPGrpcSink, OTLPSink, Served, serve_grpc, serve_in_thread
 from tests.e2e.harness import App, ControlPlane, eventually

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from llm_observe.cli.keys import key_rows
 from llm_observe.settings.documents import flatten, merge, with_value
+from llm_observe.settings.keys import key_rows
 from llm_observe.settings.layers import beyond_limits, build
 from llm_observe.settings.model import CaptureLevel, Limits
 from llm_observe.settings.notes import NOTES, note_of

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from llm_observe.cli.keys import key_rows
+import pytest
+
 from llm_observe.settings.documents import flatten
+from llm_observe.settings.keys import key_rows
 from llm_observe.settings.layers import as_document
 from llm_observe.settings.model import Settings
 from llm_observe.settings.schema import json_schema
@@ -24,3 +26,18 @@ def test_choices_bounds_and_names_are_shown() -> None:
     assert ROWS["sampling.ratio"].allowed == "a number, at least 0, at most 1"
     assert ROWS["destinations.<name>.headers.<name>"].allowed == "a text"
     assert ROWS["destinations.<name>.signals"].allowed == "a list of: traces, metrics"
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "choices"),
+    [
+        ("sampling.ratio", "number", ()), ("sampling.by", "choice", ("trace", "session")),
+        ("sampling.keep.tokens_over", "integer", ()), ("sampling.keep.errors", "boolean", ()),
+        ("capture.input", "choice", ("off", "metadata", "redacted", "full")),
+        ("destinations.<name>.signals", "choices", ("traces", "metrics")),
+        ("redaction.allow", "texts", ()), ("redaction.hash_key", "text", ()),
+        ("destinations.<name>.headers.<name>", "text", ()),
+    ],
+)  # fmt: skip
+def test_a_form_can_tell_what_a_value_is(path: str, kind: str, choices: tuple[str, ...]) -> None:
+    assert (ROWS[path].kind, ROWS[path].choices) == (kind, choices)

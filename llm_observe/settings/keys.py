@@ -8,9 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 Schema = Mapping[str, Any]
+
+
+Kind = Literal["number", "integer", "boolean", "text", "choice", "choices", "texts"]
+"""What a value is; of the plural ones there may be several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,8 @@ class Key:
     allowed: str
     default: str
     sentence: str
+    kind: Kind = "text"
+    choices: tuple[str, ...] = ()
 
 
 def key_rows(schema: Schema) -> list[Key]:
@@ -57,13 +63,27 @@ def _key(path: tuple[str, ...], node: Schema, root: Schema) -> Key:
     if isinstance(node.get("additionalProperties"), Mapping):
         dotted += ".<name>"
     default = "" if node.get("default") in (None, "", {}) else json.dumps(node["default"])
-    return Key(dotted, _allowed(node, root), default, " ".join(node.get("description", "").split()))
+    sentence = " ".join(node.get("description", "").split())
+    return Key(dotted, _allowed(node, root), default, sentence, *_kind(_set(node, root), root))
+
+
+def _set(node: Schema, root: Schema) -> Schema:
+    """What may stand there if anything does."""
+    given = (one for one in node.get("anyOf", ()) if one.get("type") != "null")
+    return _resolved(root, next(given, node))
+
+
+def _kind(node: Schema, root: Schema) -> tuple[Kind, tuple[str, ...]]:
+    if node.get("type") == "array":
+        choices = _kind(_resolved(root, node["items"]), root)[1]
+        return "choices" if choices else "texts", choices
+    choices = tuple(map(str, node.get("enum", [node["const"]] if "const" in node else ())))
+    return "choice" if choices else _KINDS.get(str(node.get("type")), "text"), choices
 
 
 def _allowed(node: Schema, root: Schema) -> str:
-    for one in node.get("anyOf", ()):  # a value that need not be set
-        if one.get("type") != "null":
-            return _allowed(_resolved(root, one), root)
+    if "anyOf" in node:
+        return _allowed(_set(node, root), root)
     if "enum" in node:
         return ", ".join(map(str, node["enum"]))
     if "const" in node:
@@ -79,6 +99,7 @@ def _allowed(node: Schema, root: Schema) -> str:
 _TYPES = {
     "number": "a number", "integer": "a whole number", "boolean": "true or false", "string": "a text",
 }  # fmt: skip
+_KINDS: Mapping[str, Kind] = {"number": "number", "integer": "integer", "boolean": "boolean"}
 _BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most"}
 
 
