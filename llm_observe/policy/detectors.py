@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import string
 
 from llm_observe.policy import numbers, phones, secrets
 from llm_observe.policy.finding import Detector, Match, Shape, detector, if_so
@@ -20,12 +21,12 @@ from llm_observe.policy.finding import Detector, Match, Shape, detector, if_so
 # Letters and digits of the scripts that put blanks between words, and names beside an address.
 _W = r"A-Za-z0-9_\u00c0-\u1fff"
 _LETTER = r"A-Za-z\u00c0-\u1fff"
-_LOCAL = re.compile(rf"[{_W}.%+'-]")
+_LOCAL = frozenset(string.ascii_letters + string.digits + "_.%+'-")
 
 _EMAIL = Shape(
     r"@[^\s@.,;:]",
     rf"(?<![{_W}.%+'-])[.%+'-]*+([{_W}][{_W}.%+'-]*+@(?:[{_W}-]++\.)+[{_LETTER}][{_W}-]++)",
-    run=lambda char: _LOCAL.match(char) is not None,
+    run=lambda char: char in _LOCAL or "\u00c0" <= char <= "\u1fff",
     spans=if_so(lambda found: _is_address(found), 1),
 )
 _IPV4 = Shape(

@@ -52,7 +52,8 @@ def prefilter(patterns: Sequence[str]) -> Candidates:
 
     def candidates(text: str) -> Sequence[int]:
         try:
-            return sorted(found.Match(text) or ())
+            numbers = found.Match(text)
+            return sorted(numbers) if numbers else ()
         except UnicodeEncodeError:  # half a surrogate pair: no UTF-8, so RE2 cannot look
             return every
 

@@ -31,6 +31,7 @@ _LETTERS = str.maketrans("0123456789", "ghijklmnop")
 """Hashes are written in letters, so that no detector takes one for a number."""
 
 
+_OPENING, _CLOSING = ("{", "[", '"'), ("}", "]", '"')
 _LONGEST_NAME = 64
 
 
@@ -58,6 +59,7 @@ class Seen:
 
     def __init__(self) -> None:
         self.texts: dict[str, str] = {}
+        """None that looks like JSON."""
         self.names: dict[str, bool] = {}
         """Of mappings: whether they tell what their value is."""
 
@@ -171,6 +173,7 @@ class _Walk:
         raise TypeError(f"cannot redact {type(value).__name__}")
 
     def _plain(self, text: str) -> str:
+        """Of a text that is no JSON by its looks."""
         masked = self._texts.get(text)
         if masked is None:
             masked = self._texts[text] = self._redactor.text(text)
@@ -179,11 +182,14 @@ class _Walk:
     def _mapping(self, value: Mapping[Any, Any], opens: int) -> Any:
         result: dict[str, Any] = {}
         for key, item in value.items():
-            name = self._plain(str(key))
+            name = self._name(str(key))
             if name in result:
                 name = f"{name}#{len(result)}"  # two names that mask alike stay two
             result[name] = self._named(str(key), item, opens)
         return result
+
+    def _name(self, name: str) -> str:
+        return self._redactor.text(name) if name[:1] in _OPENING else self._plain(name)
 
     def _named(self, name: str, item: Any, opens: int) -> Any:
         """A value whose name may tell what it is: ``password``, ``phone``."""
@@ -199,19 +205,24 @@ class _Walk:
         return tells
 
     def _text(self, text: str, opens: int) -> str:
+        masked = self._texts.get(text)
+        if masked is not None:
+            return masked
         body = text.strip()
-        if opens and body[:1] in ("{", "[", '"') and body[-1:] in ("}", "]", '"'):
-            shown = _unescaped(body)
-            if shown is not None and self._redactor.cannot_match_within(shown):
-                return text
-            return self._json(text, body, opens)
-        return self._plain(text)
+        if body[:1] not in _OPENING or body[-1:] not in _CLOSING:
+            return self._plain(text)
+        if not opens:
+            return self._redactor.text(text)
+        shown = _unescaped(body)
+        if shown is not None and self._redactor.cannot_match_within(shown):
+            return text
+        return self._json(text, body, opens)
 
     def _json(self, text: str, body: str, opens: int) -> str:
         try:
             inside = json.loads(body)
         except ValueError:
-            return self._plain(text)
+            return self._redactor.text(text)
         masked = self.value(inside, opens - 1)
         return text if masked == inside else json.dumps(masked, ensure_ascii=False)
 

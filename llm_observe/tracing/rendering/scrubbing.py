@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from llm_observe.conventions import SKELETON_NAMES, SKELETONS, Kind, is_llm, kind_of
 from llm_observe.policy.capture import MIXED, Levels, Verdict
@@ -22,6 +23,7 @@ from llm_observe.tracing.gate import gate
 
 _BRANCHES = frozenset({"parts", "content", "tool_calls", "messages"})
 _LONGEST_NAME = 64
+_MOST_KEYS = 4096
 _BRIEF = frozenset({Kind.CORE, Kind.METADATA})
 
 
@@ -60,11 +62,14 @@ class Filter:
     def __call__(self, kinds: Kind | tuple[Kind, ...], value: Any) -> Any:
         """The value, its masked or shortened copy, or None. Of several kinds the strictest counts."""
         several = kinds if isinstance(kinds, tuple) else (kinds,)
-        rule = self.levels.verdict(*several)
+        return self.under(self.levels.verdict(*several), _BRIEF.issuperset(several), value)
+
+    def under(self, rule: Verdict, brief: bool, value: Any) -> Any:
+        """The value under a verdict that is known; ``brief``: of a kind that is never long."""
         if rule is Verdict.DROP or value is None:
             return None
         kept = self._masked(value) if rule is Verdict.MASK else value
-        return self._shortened(kept) if self._most and not _BRIEF.issuperset(several) else kept
+        return self._shortened(kept) if self._most and not brief else kept
 
     def _masked(self, value: Any) -> Any:
         if not isinstance(value, str):
@@ -106,8 +111,13 @@ def scrub(attributes: Mapping[str, Any], by: By, *, llm: bool | None = None) -> 
     if keep.idle:
         return dict(attributes)
     about_llm = is_llm(attributes) if llm is None else llm
-    scrubbed = {key: _scrubbed(key, value, keep, about_llm) for key, value in attributes.items()}
-    return {key: value for key, value in scrubbed.items() if value is not None}
+    fates, scrubbed = _fates(keep.levels, about_llm), {}
+    for key, value in attributes.items():
+        rule, brief, bare = fates[key]
+        kept = _skeleton(value) if bare else keep.under(rule, brief, value)
+        if kept is not None:
+            scrubbed[key] = kept
+    return scrubbed
 
 
 def scrub_event(attributes: Mapping[str, Any], by: By, *, llm: bool) -> dict[str, Any]:
@@ -121,13 +131,47 @@ def scrub_status(description: str | None, by: By) -> str | None:
     return None if kept is None else str(kept)
 
 
-def _scrubbed(key: str, value: Any, keep: Filter, llm: bool) -> Any:
-    kind = kind_of(key) if llm or "." in key else None  # elsewhere a bare name means anything
-    if kind is None:
-        return None if llm and not keep.levels.whole else value
-    if key in SKELETONS and not keep.shows(*_kinds(kind)) and keep.shows(Kind.METADATA):
-        return _skeleton(value)
-    return keep(_kinds(kind), value)
+class _Fate(NamedTuple):
+    """What becomes of the values of one attribute key."""
+
+    rule: Verdict
+    brief: bool = False
+    """They are never cut."""
+    bare: bool = False
+    """No more than their skeleton leaves."""
+
+
+class _Fates(dict[str, _Fate]):
+    """By key, found out when a key is first seen."""
+
+    def __init__(self, levels: Levels, llm: bool) -> None:
+        self._levels, self._llm = levels, llm
+
+    def __missing__(self, key: str) -> _Fate:
+        fate = self._of(key)
+        if len(self) < _MOST_KEYS:
+            self[key] = fate
+        return fate
+
+    def _of(self, key: str) -> _Fate:
+        levels = self._levels
+        kind = (
+            kind_of(key) if self._llm or "." in key else None
+        )  # elsewhere a bare name means anything
+        if kind is None:
+            return _Fate(
+                Verdict.DROP if self._llm and not levels.whole else Verdict.KEEP, brief=True
+            )
+        kinds = _kinds(kind)
+        rule = levels.verdict(*kinds)
+        shown = levels.verdict(Kind.METADATA) is not Verdict.DROP
+        bare = key in SKELETONS and rule is Verdict.DROP and shown
+        return _Fate(rule, _BRIEF.issuperset(kinds), bare)
+
+
+@lru_cache(maxsize=32)
+def _fates(levels: Levels, llm: bool) -> _Fates:
+    return _Fates(levels, llm)
 
 
 def _kinds(kind: Kind) -> tuple[Kind, ...]:
