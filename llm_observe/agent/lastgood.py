@@ -199,6 +199,23 @@ class LastGood:
         self._folder.write(name, data)
         self._records[name] = data
 
+    def keep_files(self, begin: str, files: Mapping[str, bytes]) -> str:
+        """Keep these files, and no others whose names begin so; the folder they are in.
+
+        Raises:
+            StateError: They cannot be kept.
+        """
+        self._claim()
+        if self._folder is None:
+            raise StateError("there is no state folder")
+        for name, data in files.items():
+            self._folder.write(name, data)
+        for path in self._folder.path.glob(f"{begin}*"):
+            if path.name not in files:
+                with suppress(OSError):  # one too many harms nobody
+                    self._folder.delete(path.name)
+        return str(self._folder.path.absolute())
+
     def _write(self, name: str, data: bytes) -> None:
         self._claim()
         if self._folder is None:

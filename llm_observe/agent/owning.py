@@ -8,7 +8,10 @@ an offer leaves out stays as it is (OpAMP, "ConnectionSettingsOffers").
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from llm_observe.agent import granting, receivers, standing
 from llm_observe.agent.offers import keep_ages
@@ -20,10 +23,17 @@ from llm_observe.errors import Problem, SettingsError, StateError
 from llm_observe.opamp import ConnectionOffer, ConnectionSettings, TLSSettings
 from llm_observe.opamp.candidate import merged
 from llm_observe.settings.model import Limits
-from llm_observe.tracing.export import vault
+from llm_observe.tracing.export import late, vault
 
 NAMES = ("own_traces", "own_metrics")
+MAX_PEM_BYTES = 256 * 1024
+"""Authorities that are offered with an address, at most."""
+
 _APPLY_S = 15.0
+_TLS = "llm_observe.tracing.export.tls"
+_TO_PROXY = "proxy-authorization"
+_USUAL_TLS = ("1.2", "TLSv1.2")
+_NOT_KEPT = Problem("", "no state folder that can be written", "one, to keep it in")
 
 Errors = Mapping[str, str]
 """Why a part of an offer is not in force, by ``own_traces`` or ``own_metrics``."""
@@ -39,6 +49,10 @@ def take(
     own, errors = judged(before.own, offer, options.limits, now)
     if own == before.own:
         return before, errors
+    try:
+        own = receivers.with_files(own, before.lastgood, before.own)
+    except StateError:
+        return before, {**errors, **_for_each(offer, (_NOT_KEPT,), errors)}
     vault.hold((*before.own.secrets, *own.secrets))
     after = _with(before, own, options)
     trouble: tuple[Problem, ...] | None = None
@@ -50,10 +64,17 @@ def take(
                 before.resource, before.resolved.settings, before.config_hash,
                 grants=before.grants(options.limits),
             )  # fmt: skip
-        vault.hold((before if trouble != () else after).own.secrets)
+        _let_go(before if trouble != () else after)
     if trouble:
         return before, {**errors, **_for_each(offer, trouble, errors)}
     return after, errors
+
+
+def _let_go(standing: Standing) -> None:
+    """Of secrets and files that are not in force."""
+    vault.hold(standing.own.secrets)
+    with suppress(StateError):
+        receivers.with_files(standing.own, standing.lastgood)
 
 
 def _with(before: Standing, own: Own, options: Options) -> Standing:
@@ -69,7 +90,8 @@ def judged(own: Own, offer: ConnectionOffer, limits: Limits, now: float) -> tupl
         offered: ConnectionSettings | None = getattr(offer, name)
         if offered is None:
             continue
-        wanted = replace(own, **{name: _receiver(getattr(own, name), offered, now)})
+        taken: dict[str, Any] = {name: _receiver(getattr(own, name), offered, now)}
+        wanted = replace(own, **taken)
         problem = _problem(offered) or receivers.limit_problems(wanted, limits).get(name, "")
         if problem:
             errors[name] = problem
@@ -84,29 +106,70 @@ def _receiver(former: Receiver | None, offered: ConnectionSettings, now: float) 
         return None
     known = ConnectionSettings(former.endpoint, former.headers) if former is not None else None
     headers = merged(known, offered).headers or {}
-    receiver = Receiver(offered.endpoint, dict(headers), now)
+    receiver = Receiver(offered.endpoint, dict(headers), now, **_way(former, offered))
     same = former is not None and replace(former, since=now) == receiver
     return former if same else receiver
 
 
+def _way(former: Receiver | None, offered: ConnectionSettings) -> dict[str, str]:
+    """Authorities and proxy; what is not told anew goes on as it is."""
+    before = former or Receiver("")
+    way = {"proxy": before.proxy, "proxy_authorization": before.proxy_authorization}
+    if offered.proxy is not None:
+        told = offered.proxy
+        way = {
+            "proxy": told.url if "://" in told.url else f"http://{told.url}",
+            "proxy_authorization": next(iter(told.connect_headers.values()), ""),
+        }
+    secure = offered.endpoint.lower().startswith("https:")
+    return {
+        **way,
+        "ca": (_authorities(offered.tls) if offered.tls else before.ca) if secure else "",
+    }
+
+
+def _authorities(told: TLSSettings) -> str:
+    """PEM of those that count, where they are not just the usual ones."""
+    usual = told.ca_pem and told.include_system_pool
+    return told.ca_pem + (f"\n{Path(late.load(_TLS).bundle()).read_text()}" if usual else "")
+
+
 _UNTRIED: tuple[tuple[str, Callable[[ConnectionSettings], bool]], ...] = (
     ("client certificates are not supported", lambda offered: offered.certificate),
-    ("a proxy of its own is not supported", lambda offered: offered.proxy is not None),
     (
-        "TLS settings of its own are not supported; the platform's authorities count",
+        "TLS cannot be without verification, nor of versions and ciphers but the usual ones",
+        lambda offered: offered.tls is not None and _is_odd(offered.tls),
+    ),
+    (
+        f"expected authorities of at most {MAX_PEM_BYTES} bytes, for https",
+        lambda offered: offered.tls is not None and not _fits(offered.tls, offered.endpoint),
+    ),
+    (
+        "a proxy can be told no headers but Proxy-Authorization",
         lambda offered: (
-            offered.tls is not None
-            and replace(offered.tls, include_system_pool=False) != TLSSettings()
+            offered.proxy is not None
+            and not {name.lower() for name in offered.proxy.connect_headers} <= {_TO_PROXY}
         ),
     ),
 )
+
+
+def _is_odd(told: TLSSettings) -> bool:
+    usual = replace(told, ca_pem="", include_system_pool=False)
+    return usual not in (TLSSettings(), *(TLSSettings(min_version=text) for text in _USUAL_TLS))
+
+
+def _fits(told: TLSSettings, endpoint: str) -> bool:
+    secure = endpoint.lower().startswith("https:")
+    return not told.ca_pem or (secure and len(told.ca_pem) <= MAX_PEM_BYTES)
 
 
 def _problem(offered: ConnectionSettings) -> str:
     """Why it cannot be taken at all. Nothing of it is quoted."""
     if not offered.endpoint:
         return ""
-    plain = {"destinations": {receivers.DESTINATION: {"endpoint": offered.endpoint}}}
+    told = {"endpoint": offered.endpoint, "proxy": _way(None, offered)["proxy"]}
+    plain = {"destinations": {receivers.DESTINATION: told}}
     try:
         standing.schema().validate(plain)
     except SettingsError as error:
@@ -126,7 +189,7 @@ def _kept(after: Standing) -> tuple[Problem, ...]:
     try:
         after.lastgood.keep_record(receivers.RECORD, receivers.to_bytes(after.own))
     except StateError:
-        return (Problem("", "no state folder that can be written", "one, to keep it in"),)
+        return (_NOT_KEPT,)
     return ()
 
 

@@ -7,6 +7,7 @@ beside it where they do not. Pure; where it is kept says `llm_observe.agent.last
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -20,6 +21,8 @@ from llm_observe.tracing.export import vault
 DESTINATION = "opamp"
 METRICS_DESTINATION = "opamp-metrics"
 RECORD = "own_telemetry.json"
+FILES = "own_telemetry_"
+"""How the names of files with authorities begin."""
 
 _FORMAT = 1
 _SIGNALS = {"own_traces": "traces", "own_metrics": "metrics"}
@@ -33,6 +36,19 @@ class Receiver:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     since: float = 0.0
     """Unix seconds."""
+    ca: str = field(default="", repr=False)
+    """PEM of the authorities that count there; empty: the usual ones."""
+    proxy: str = ""
+    """URL of the proxy on the way."""
+    proxy_authorization: str = field(default="", repr=False)
+    """What the proxy is told; a secret too."""
+
+    @property
+    def secrets(self) -> Iterator[str]:
+        """All that must not show."""
+        yield from self.headers.values()
+        if self.proxy_authorization:
+            yield self.proxy_authorization
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +57,23 @@ class Own:
 
     own_traces: Receiver | None = None
     own_metrics: Receiver | None = None
+    folder: str = ""
+    """Where the files with authorities lie."""
+
+    @property
+    def receivers(self) -> tuple[Receiver, ...]:
+        """Those that there are."""
+        return tuple(r for r in (self.own_traces, self.own_metrics) if r is not None)
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """The header values of both."""
-        receivers = (self.own_traces, self.own_metrics)
-        return tuple(value for r in receivers if r is not None for value in r.headers.values())
+        return tuple(value for receiver in self.receivers for value in receiver.secrets)
 
     @property
     def since(self) -> float:
         """When the newest of it was taken."""
-        return max((r.since for r in (self.own_traces, self.own_metrics) if r), default=0.0)
+        return max((receiver.since for receiver in self.receivers), default=0.0)
 
 
 NOTHING = Own()
@@ -89,12 +111,28 @@ def _document(own: Own, name: str) -> dict[str, Any] | None:
     headers = {key: vault.reference(value) for key, value in receiver.headers.items()}
     # Offered is the URL of one signal (OpAMP, "TelemetryConnectionSettings.destination_endpoint").
     endpoint = receiver.endpoint.rstrip("/").removesuffix(f"/v1/{signal}")
-    return {"endpoint": endpoint, "headers": headers, "signals": [signal]}
+    document = {"endpoint": endpoint, "headers": headers, "signals": [signal]}
+    return document | dict(_way(own, receiver))
+
+
+def _way(own: Own, receiver: Receiver) -> Iterator[tuple[str, str]]:
+    """What the way there is like, where it is not the usual one."""
+    if receiver.ca:
+        yield "ca", f"file:{own.folder}/{file_name(receiver.ca)}"
+    if receiver.proxy:
+        yield "proxy", receiver.proxy
+    if receiver.proxy_authorization:
+        yield "proxy_authorization", vault.reference(receiver.proxy_authorization)
+
+
+def file_name(ca: str) -> str:
+    """The file for some authorities; others have another one, so that none changes while in use."""
+    return f"{FILES}{hashlib.sha256(ca.encode()).hexdigest()[:16]}.pem"
 
 
 def within(own: Own, limits: Limits) -> Own:
     """What of it these limits let pass."""
-    beyond = {name: None for name in _SIGNALS if any(_limited(own, name, limits))}
+    beyond: dict[str, Any] = {n: None for n in _SIGNALS if any(_limited(own, n, limits))}
     return replace(own, **beyond)
 
 
@@ -111,7 +149,7 @@ def limit_problems(own: Own, limits: Limits) -> dict[str, str]:
 
 
 def _limited(own: Own, name: str, limits: Limits) -> Iterator[str]:
-    alone = fragment(Own(**{name: getattr(own, name)}))
+    alone = fragment(replace(NOTHING, **{name: getattr(own, name)}))
     for problem in (*forbidden_keys(alone, limits), *beyond_limits(alone, limits)):
         yield f"expected {problem.expected}"
 
@@ -122,6 +160,9 @@ class Store(Protocol):
     def record(self, name: str) -> bytes | None:
         """What was kept. Raises `StateError`."""
 
+    def keep_files(self, begin: str, files: Mapping[str, bytes]) -> str:
+        """Keep these files and no others whose names begin so; their folder. Raises `StateError`."""
+
 
 def load(store: Store) -> Own:
     """What was kept.
@@ -130,12 +171,26 @@ def load(store: Store) -> Own:
         StateError: It cannot be read, or is damaged.
     """
     data = store.record(RECORD)
-    return NOTHING if data is None else from_bytes(data)
+    return NOTHING if data is None else with_files(from_bytes(data), store)
+
+
+def with_files(own: Own, store: Store, *also: Own) -> Own:
+    """The same, its authorities in files, where TLS wants them. Those of ``also`` stay.
+
+    Raises:
+        StateError: They cannot be kept.
+    """
+    pems = [receiver.ca for one in (own, *also) for receiver in one.receivers if receiver.ca]
+    if not pems and not own.folder:
+        return own
+    files = {file_name(pem): pem.encode() for pem in pems}
+    return replace(own, folder=store.keep_files(FILES, files))
 
 
 def to_bytes(own: Own) -> bytes:
     """For a file; it holds credentials."""
-    return json.dumps({"format": _FORMAT, **asdict(own)}, sort_keys=True).encode()
+    parts = {name: part for name, part in asdict(own).items() if name in _SIGNALS}
+    return json.dumps({"format": _FORMAT, **parts}, sort_keys=True).encode()
 
 
 def from_bytes(data: bytes) -> Own:
@@ -148,7 +203,7 @@ def from_bytes(data: bytes) -> Own:
         body = json.loads(data)
         if body["format"] != _FORMAT:
             raise StateError(f"{RECORD} has an unknown format")
-        return Own(**{name: _receiver(body[name]) for name in _SIGNALS})
+        return Own(_receiver(body["own_traces"]), _receiver(body["own_metrics"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StateError(f"{RECORD} is damaged ({type(error).__name__})") from None
 
@@ -157,4 +212,5 @@ def _receiver(body: Mapping[str, Any] | None) -> Receiver | None:
     if body is None:
         return None
     headers = {str(name): str(value) for name, value in body["headers"].items()}
-    return Receiver(str(body["endpoint"]), headers, float(body["since"]))
+    way = {name: str(body.get(name, "")) for name in ("ca", "proxy", "proxy_authorization")}
+    return Receiver(str(body["endpoint"]), headers, float(body["since"]), **way)

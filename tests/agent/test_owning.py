@@ -21,7 +21,7 @@ from llm_observe.opamp import (
     TLSSettings,
 )
 from llm_observe.settings.model import Destination, Limits
-from llm_observe.tracing.export import headers
+from llm_observe.tracing.export import headers, tls
 from tests.agent.doubles import Bench
 
 CANARY = "c4nary-credential"
@@ -29,6 +29,8 @@ TOKEN = {"Authorization": f"Bearer {CANARY}"}
 TRACES = ConnectionSettings("https://own:4318/v1/traces", TOKEN)
 METRICS = ConnectionSettings("https://own:4318/v1/metrics", TOKEN)
 NOWHERE = ConnectionSettings("")
+PEM = "-----BEGIN CERTIFICATE-----\nnobody looks at it here\n-----END CERTIFICATE-----\n"
+TO_PROXY = {"proxy-authorization": f"Basic {CANARY}"}
 
 
 @pytest.fixture
@@ -151,8 +153,14 @@ def test_remote_settings_and_those_offers_stand_beside_each_other(bench: Bench) 
 @pytest.mark.parametrize(
     ("offered", "says"),
     [
-        (replace(TRACES, proxy=ProxySettings("http://p")), "proxy"),
+        (replace(TRACES, proxy=ProxySettings("http://p", {"X-A": CANARY})), "proxy"),
+        (replace(TRACES, proxy=ProxySettings(f"http://u:{CANARY}@p")), "proxy"),
+        (replace(TRACES, proxy=ProxySettings("ftp://p")), "proxy"),
         (replace(TRACES, tls=TLSSettings(insecure_skip_verify=True)), "TLS"),
+        (replace(TRACES, tls=TLSSettings(min_version="1.3")), "TLS"),
+        (replace(TRACES, tls=TLSSettings(cipher_suites=("TLS_AES_128_GCM_SHA256",))), "TLS"),
+        (replace(TRACES, tls=TLSSettings("x" * (owning.MAX_PEM_BYTES + 1))), "authorities"),
+        (replace(TRACES, endpoint="http://own/v1/traces", tls=TLSSettings(PEM)), "https"),
         (replace(TRACES, endpoint=f"https://u:{CANARY}@own/v1/traces"), "headers"),
         (replace(TRACES, endpoint=f"https://own/v1/traces?x={CANARY}"), "query"),
     ],
@@ -165,6 +173,79 @@ def test_what_cannot_be_done_here_is_refused_and_not_quoted(
     assert (digest, state) == (b"1", ConfigState.FAILED)
     assert (says in error, CANARY in error) == (True, False)
     assert destinations(bench)["opamp"].signals == ("metrics",)
+
+
+def authorities(bench: Bench) -> list[Path]:
+    return sorted(bench.folder.rglob("own_telemetry_*.pem"))
+
+
+@pytest.mark.opamp("O-11", "S-03")
+def test_authorities_that_are_offered_count_there_and_are_kept_as_long_as_they_do(
+    bench: Bench,
+) -> None:
+    secure = replace(TRACES, tls=TLSSettings(PEM, min_version="TLSv1.2"))
+    bench.offer_connections(ConnectionOffer(b"1", own_traces=secure))
+    assert status(bench) == (b"1", ConfigState.APPLIED, "")
+    (file,) = authorities(bench)
+    assert destinations(bench)["opamp"].ca == f"file:{file}"
+    assert (file.read_text(), file.stat().st_mode & 0o777) == (PEM, 0o600)
+    bench.offer_connections(ConnectionOffer(b"2", own_traces=replace(TRACES, headers={"A": "b"})))
+    assert destinations(bench)["opamp"].ca == f"file:{file}"
+    file.unlink()
+    bench.runtime.standing.lastgood.after_fork_in_child()  # gives the folder back
+    again = standing.first(bench.options)
+    assert again.resolved.settings.destinations["opamp"].ca == f"file:{file}"
+    assert file.read_text() == PEM
+    plain = replace(TRACES, endpoint="http://own/v1/traces")
+    bench.offer_connections(ConnectionOffer(b"3", own_traces=plain))
+    assert (destinations(bench)["opamp"].ca, authorities(bench)) == ("", [])
+
+
+def test_authorities_that_do_not_work_leave_those_that_did(bench: Bench) -> None:
+    secure = replace(TRACES, tls=TLSSettings(PEM))
+    bench.offer_connections(ConnectionOffer(b"1", own_traces=secure))
+    before = authorities(bench)
+    bench.pipeline.problems = (Problem("destinations.opamp.ca", "no certificate", "some"),)
+    bench.offer_connections(ConnectionOffer(b"2", own_traces=replace(TRACES, tls=TLSSettings("x"))))
+    assert status(bench)[1] is ConfigState.FAILED
+    assert authorities(bench) == before
+    assert destinations(bench)["opamp"].ca == f"file:{before[0]}"
+
+
+@pytest.mark.opamp("S-04")
+def test_the_usual_authorities_count_beside_them_where_that_is_said(bench: Bench) -> None:
+    both = TLSSettings(PEM, include_system_pool=True)
+    bench.offer_connections(ConnectionOffer(b"1", own_traces=replace(TRACES, tls=both)))
+    (file,) = authorities(bench)
+    text = file.read_text()
+    assert text == f"{PEM}\n{Path(tls.bundle()).read_text()}"
+    usual = TLSSettings(include_system_pool=True)
+    bench.offer_connections(ConnectionOffer(b"2", own_traces=replace(TRACES, tls=usual)))
+    assert (destinations(bench)["opamp"].ca, authorities(bench)) == ("", [])
+
+
+@pytest.mark.opamp("O-11", "S-10")
+@pytest.mark.parametrize("url", ["proxy:3128", "http://proxy:3128"])
+def test_a_proxy_that_is_offered_is_gone_through_with_what_it_is_to_be_told(
+    bench: Bench, url: str
+) -> None:
+    through = replace(METRICS, proxy=ProxySettings(url, TO_PROXY))
+    bench.offer_connections(ConnectionOffer(b"1", own_metrics=through))
+    found = destinations(bench)["opamp"]
+    assert found.proxy == "http://proxy:3128"
+    told = headers.read_reference(("proxy_authorization",), found.proxy_authorization, {})
+    assert told == TO_PROXY["proxy-authorization"]
+    assert CANARY not in files(bench)
+    bench.offer_connections(ConnectionOffer(b"2", own_metrics=METRICS))  # not told anew: as before
+    assert destinations(bench)["opamp"] == found
+
+
+def test_a_proxy_beyond_the_limits_is_refused(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, LLM_OBSERVE_LIMIT_DESTINATION_HOSTS="own")
+    through = replace(METRICS, proxy=ProxySettings("http://evil:3128"))
+    bench.offer_connections(ConnectionOffer(b"1", own_metrics=through))
+    assert status(bench)[1] is ConfigState.FAILED
+    assert destinations(bench) == {}
 
 
 def test_what_is_no_address_is_refused() -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from llm_observe.opamp import (
     AgentCapabilities,
@@ -14,14 +17,17 @@ from llm_observe.opamp import (
     ConnectionOffer,
     ConnectionSettings,
     ConnectionStatus,
+    ProxySettings,
+    TLSSettings,
 )
 from llm_observe.opamp.io.asgi import AgentLink
 from llm_observe.testing import OTLPSink, serve_in_thread
 from tests.e2e.harness import eventually
-from tests.opamp.io.serving import free_port
+from tests.opamp.io.serving import free_port, serving
 from tests.opamp.io.test_client import Place, place
 from tests.processes.test_connection_offers import CANARY, started, told, without_a_trace
 from tests.processes.world import World
+from tests.tracing.export.proxying import proxying
 
 TOKEN = {"X-Token": CANARY}
 
@@ -78,7 +84,7 @@ def receiver(url: str, signal: str) -> ConnectionSettings:
     return ConnectionSettings(f"{url}/v1/{signal}", TOKEN)
 
 
-@pytest.mark.opamp("O-09", "O-11")
+@pytest.mark.opamp("O-09")
 def test_spans_go_there_with_its_headers_across_a_restart_until_it_is_withdrawn(
     world: World, server: Wanting, own: tuple[OTLPSink, str]
 ) -> None:
@@ -146,3 +152,31 @@ def test_the_process_itself_is_measured_where_its_own_metrics_are_wanted_and_now
     without_a_trace(program, server.at)
     assert not [m.name for m in world.sink.metrics() if m.name.startswith("process.")]
     assert sink.spans() == []
+
+
+@pytest.mark.opamp("O-11")
+def test_it_is_reached_by_the_authorities_and_the_proxy_that_came_with_it(
+    world: World, server: Wanting, tmp_path: Path
+) -> None:
+    authority, sink = trustme.CA(), OTLPSink()
+    pem = authority.cert_pem.bytes().decode()
+    files = [tmp_path / name for name in ("sink.pem", "sink.key")]
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.cert_chain_pems[0].write_to_path(str(files[0]))
+    certificate.private_key_pem.write_to_path(str(files[1]))
+    program = started(world, server.at)
+    with (
+        serving(sink, ssl_certfile=str(files[0]), ssl_keyfile=str(files[1])) as address,
+        proxying(CANARY) as between,
+    ):
+        there = receiver(f"https://{address}", "traces")
+        through = ProxySettings(between.url, {"Proxy-Authorization": f"Basic {CANARY}"})
+        untrusted = server.wants(ConnectionOffer(b"1", own_traces=replace(there, proxy=through)))
+        assert untrusted.state is ConfigState.FAILED
+        trusted = replace(there, proxy=through, tls=TLSSettings(pem))
+        known = server.wants(ConnectionOffer(b"2", own_traces=trusted))
+        assert (known.state, known.error) == (ConfigState.APPLIED, "")
+        program.ask("ask")
+        without_a_trace(program, server.at)
+        assert len(sink.spans()) == 1
+        assert {line.rpartition(" ")[0] for line in between.lines} == {f"CONNECT {address}"}
