@@ -259,7 +259,7 @@ def main() -> None:
     if given.live:
         live(given.live, given.address)
         return
-    rows = {}
+    rows, load = {}, round(os.getloadavg()[0], 1)
     for name in CLIENTS:
         print(f"{name} …", file=sys.stderr)
         rows[name] = asyncio.run(measure(name, given.beats, given.offers))
@@ -267,7 +267,13 @@ def main() -> None:
     for name, row in rows.items():
         print(f"{name:28}", *(f"{row[figure]:>12,}" for figure in HEADS))
     if given.json:
-        report = {"python": platform.python_version(), "cpus": os.cpu_count(), "clients": rows}
+        report = {
+            "python": platform.python_version(),
+            "cpus": os.cpu_count(),
+            "load_1_minute_before": load,
+            "offers": given.offers,
+            "clients": rows,
+        }
         given.json.write_text(json.dumps(report, indent=2) + "\n")
 
 

@@ -250,16 +250,17 @@ def main() -> None:
         "opamp-go": [str(programs / "server")],
     }
     rows: list[Report] = []
-    load = {"load_1_minute_before": round(os.getloadavg()[0], 1)}
     for transport in given.transport:
+        load = round(os.getloadavg()[0], 1)
         for agents in given.agents:
             for name, command in servers.items():
                 print(f"{transport}, {agents} agents, {name} …", file=sys.stderr)
                 found = measure(command, programs / "load", agents, transport, given.interval)
-                rows.append({"transport": transport, "agents": agents, "server": name, **found})
+                kind = {"transport": transport, "agents": agents, "server": name}
+                rows.append({**kind, **found, "load_1_minute_before": load})
     table(rows)
     if given.json:
-        report = {"python": platform.python_version(), "cpus": os.cpu_count(), **load, "rows": rows}
+        report = {"python": platform.python_version(), "cpus": os.cpu_count(), "rows": rows}
         given.json.write_text(json.dumps(report, indent=2) + "\n")
 
 
