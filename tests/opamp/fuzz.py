@@ -20,9 +20,11 @@ from contextlib import suppress
 from llm_observe.errors import RemoteProtocolError
 from llm_observe.opamp import candidate, codec, connections_codec, parts, wire
 from llm_observe.opamp._pb import anyvalue_pb2, opamp_pb2
+from llm_observe.opamp.backoff import respecting
 from llm_observe.opamp.candidate import Record
 from llm_observe.opamp.connections import ConnectionOffer, ConnectionSettings, TLSSettings
 from llm_observe.opamp.io.bodies import Inflater
+from llm_observe.opamp.io.dialing import retry_after
 from llm_observe.opamp.values import (
     AgentCapabilities,
     AgentDescription,
@@ -158,6 +160,11 @@ def _inflated(data: bytes) -> None:
         assert len(inflater.finish()) <= LIMIT
 
 
+def _hint(data: bytes) -> None:
+    text = data.decode("latin-1")
+    assert respecting(1.0, retry_after({"Retry-After": text}, 1.7e9), random.random) < 4000
+
+
 def _record(data: bytes) -> None:
     with suppress(ValueError):
         candidate.resumed(candidate.from_bytes(data))
@@ -170,6 +177,7 @@ TARGETS: dict[str, tuple[tuple[bytes, ...], Callable[[bytes], None]]] = {
     "AnyValue": (tuple(_deep(n) for n in (1, 5, 31, 40, 99, 300)), _value),
     "gzip": (tuple(gzip.compress(bytes(n)) for n in (0, 100, LIMIT, 10**6)), _inflated),
     "record": (tuple(_records()), _record),
+    "Retry-After": ((b"120", b"Tue, 14 Nov 2023 22:13:50 GMT", b"14 Nov 2023 1:2 +0100"), _hint),
 }
 
 

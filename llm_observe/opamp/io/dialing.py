@@ -118,14 +118,18 @@ def _ours_first(error: ConnectionClosed) -> bool:
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """The seconds that a Retry-After header asks to wait: a number, or an HTTP date."""
-    value = headers.get("Retry-After")
+    try:
+        value = headers.get("Retry-After")
+    except LookupError:  # websockets: said more than once, and who knows which counts
+        return None
     if value is None:
         return None
-    if value.strip().isdecimal():
-        return float(value)
+    digits = value.strip()
+    if digits.isdecimal():
+        return float(digits)
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return max(0.0, (moment - datetime.fromtimestamp(now, UTC)).total_seconds())

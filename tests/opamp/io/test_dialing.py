@@ -71,11 +71,21 @@ def refused(status: int, **headers: str) -> InvalidStatus:
         ("Tue, 14 Nov 2023 22:00:00 GMT", 0.0),
         ("soon", None),
         ("-5", None),
+        ("\x1e2", 2.0),
+        ("9" * 500, float("inf")),
+        ("Tue, 14 Nov 2023 22:13:50 +9999999999999999", None),
+        ("Tue, 14 Nov 99999999999999999999 22:13:50 GMT", None),
     ],
 )
 def test_retry_after_is_seconds_or_a_date(value: str, seconds: float | None) -> None:
     assert retry_after({"Retry-After": value}, NOW) == seconds
     assert asked_delay(refused(503, Retry_After=value), NOW) == seconds
+
+
+def test_two_wishes_are_none() -> None:
+    error = refused(503, Retry_After="1")
+    error.response.headers["Retry-After"] = "2"
+    assert asked_delay(error, NOW) is None
 
 
 def test_no_wish_is_no_delay() -> None:
