@@ -91,6 +91,8 @@ def show_version(answer: Json) -> None:
         say(f"  {change['path']}: {shown(change['before'])} → {shown(change['after'])}")
     for skipped in answer.get("skipped") or []:
         say(f"  not sent to {skipped['uid']}: {skipped['reason']}")
+    for agent in answer.get("refusing") or []:
+        say(f"  {agent['uid']} will refuse it: {agent['reason']}")
 
 
 def shown(value: Any) -> str:

@@ -58,6 +58,14 @@ class SettingsCases:
             return SettingsView(service, {}, None, "", None, matched)
         return SettingsView(service, head.document, head.version, head.hash, head.at, matched)
 
+    async def detectors(self, service: str | None = None) -> list[str]:
+        """Names of the detectors that any connected agent of a scope reports."""
+        found: set[str] = set()
+        for record in self._roster.connected():
+            if _meant(Scope.of(service), record):
+                found.update(plan.reported(record, "detectors") or ())
+        return sorted(found)
+
     async def preview(self, edit: Edit) -> ChangeResult:
         """What an edit would do, with nothing stored or sent. ``version`` is None.
 
@@ -210,7 +218,7 @@ class SettingsCases:
     def _numbered(result: ChangeResult, number: int) -> ChangeResult:
         return ChangeResult(
             number, result.service, result.document, result.changes, result.agents,
-            result.skipped, result.loosens_capture, result.undone_of,
+            result.skipped, result.loosens_capture, result.undone_of, result.refusing,
         )  # fmt: skip
 
     def _result(self, draft: Draft, number: int | None = None) -> ChangeResult:
@@ -233,6 +241,7 @@ class SettingsCases:
         return ChangeResult(
             number, draft.scope.service, draft.document, changes, [r.uid for r in reached],
             skipped, any(loosening), draft.undone_of,
+            [s for r in reached if (s := plan.refusing(r, after[r.uid].document))],
         )  # fmt: skip
 
     async def _to_undo(self, number: int | None, service: str | None) -> Version:

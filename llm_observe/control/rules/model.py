@@ -375,6 +375,8 @@ class ChangeResult:
     loosens_capture: bool
     """Whether any agent would record more than now."""
     undone_of: int | None = None
+    refusing: Sequence[Skipped] = ()
+    """Connected agents that will refuse it, by what they report of themselves, and why."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ Hashes decide, never statuses: a config that failed is not sent again while its 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from llm_observe.control.rules.model import (
 )
 from llm_observe.control.rules.record import AgentRecord
 from llm_observe.opamp.values import AgentCapabilities
-from llm_observe.settings.documents import document_hash
+from llm_observe.settings.documents import document_hash, join_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,35 @@ def _by_hash(record: AgentRecord, wanted: Desired) -> tuple[ConfigState, str]:
     if record.offered == wanted.hash:
         return ConfigState.PENDING, "it was sent, and has not answered"
     return ConfigState.PENDING, "it has not been sent yet"
+
+
+def refusing(record: AgentRecord, document: Mapping[str, Any]) -> Skipped | None:
+    """Why an agent will refuse a document, as far as what it reports tells; None where it may not.
+
+    It refuses detectors and client libraries that it does not have. One that reports none is not
+    judged.
+    """
+    lacks = [
+        f"{path} (not among its {what})"
+        for what, path, name in _needs(document)
+        if (there := reported(record, what)) is not None and name not in there
+    ]
+    return Skipped(record.uid, record.service, ", ".join(lacks)) if lacks else None
+
+
+def _needs(document: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Group of components, path and name of what a document asks for by name."""
+    for name, choice in document.get("redaction", {}).get("detectors", {}).items():
+        if choice.get("enabled", True):
+            yield "detectors", join_path(("redaction", "detectors", name)), name
+    for name in document.get("instrumentation", {}).get("providers", {}):
+        yield "instrumentors", join_path(("instrumentation", "providers", name)), name
+
+
+def reported(record: AgentRecord, what: str) -> Collection[str] | None:
+    """Names of an agent's components of one group; None where it told none."""
+    group = (record.components or {}).get(what)
+    return None if group is None or not group.components else group.components
 
 
 def skipped(record: AgentRecord, changed: Iterable[str], wanted: Desired) -> Skipped | None:

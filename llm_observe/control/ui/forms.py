@@ -15,6 +15,7 @@ import yaml
 from starlette.datastructures import FormData
 
 from llm_observe.control.rules.model import Edit, SettingsView
+from llm_observe.control.ui import keyforms
 from llm_observe.errors import Problem, SettingsError
 from llm_observe.settings.documents import Fragment, flatten, join_path
 from llm_observe.settings.model import CaptureLevel
@@ -86,6 +87,34 @@ def conventions(form: FormData, base: SettingsView) -> Edit:
     return _edit(form, base, {"conventions.genai": text_of(form, "genai")})
 
 
+def part(form: FormData, base: SettingsView) -> Edit:
+    """The single keys of one part, as they were sent.
+
+    Raises:
+        SettingsError: A line is no pair.
+    """
+    return _edit(form, base, keyforms.part_values(form, text_of(form, "part")))
+
+
+def entry(form: FormData, base: SettingsView) -> Edit:
+    """One of a list, such as a rule, new or known.
+
+    Raises:
+        SettingsError: It has no name, nothing of it is set, or there is no such list.
+    """
+    prefix, name = text_of(form, "list"), text_of(form, "name")
+    edit = _edit(form, base, keyforms.entry_values(form, prefix, name))
+    if not edit.set and not _present(join_path((*prefix.split("."), name)), base.document):
+        raise SettingsError([Problem("name", f"nothing set for {name!r}", "at least one field")])
+    return edit
+
+
+def without_entry(form: FormData, base: SettingsView) -> Edit:
+    """One of a list taken out of this scope's settings."""
+    names = (*text_of(form, "list").split("."), text_of(form, "name"))
+    return _edit(form, base, {join_path(names): ""})
+
+
 def destination(form: FormData, base: SettingsView) -> Edit:
     """One destination, new or known.
 
@@ -104,9 +133,8 @@ def destination(form: FormData, base: SettingsView) -> Edit:
         "signals": list(typed.signals) or "",
         "headers": _headers(typed) or "",
     }
-    return _edit(form, base, {
-        join_path(("destinations", typed.name, key)): value for key, value in values.items()
-    })  # fmt: skip
+    own = {join_path(("destinations", typed.name, key)): value for key, value in values.items()}
+    return _edit(form, base, {**keyforms.entry_values(form, "destinations", typed.name), **own})
 
 
 def without_destination(form: FormData, base: SettingsView) -> Edit:

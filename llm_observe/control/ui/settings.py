@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,7 +20,7 @@ from starlette.routing import Route
 
 from llm_observe.control.access.door import ACTOR
 from llm_observe.control.rules.model import AgentSummary, Edit, SettingsView, Skipped
-from llm_observe.control.ui import forms
+from llm_observe.control.ui import forms, keyforms
 from llm_observe.control.ui.history import FINAL, followed
 from llm_observe.control.ui.site import Site
 from llm_observe.errors import Conflict, NotFound, Problem, SettingsError
@@ -29,11 +30,17 @@ EDITS: Mapping[str, Callable[[FormData, SettingsView], Edit]] = {
     "sampling": forms.sampling,
     "capture": forms.capture,
     "conventions": forms.conventions,
+    "part": forms.part,
+    "entry": forms.entry,
+    "drop": forms.without_entry,
     "destination": forms.destination,
     "remove": forms.without_destination,
     "text": forms.whole,
 }
 """What each form of the page does; the field ``form`` names it."""
+
+PARTS = ("sampling", "capture", "redaction", "instrumentation")
+"""Parts of the settings whose keys have fields made from the schema."""
 
 LOOKED_AT = 5
 """Agents whose destinations are looked up, to offer them by name."""
@@ -76,7 +83,8 @@ class SettingsPages:
             return await self._page(request, base, 422, wrong=_wrong(form, error))
         if not preview.changes:
             return await self._page(request, base, notice="Nothing differs from what is set.")
-        if preview.loosens_capture and form.get("confirm") != "yes":
+        asked = preview.loosens_capture or form.get("preview") == "yes"
+        if asked and form.get("confirm") != "yes":
             return await self._site.page(
                 request, "confirm.html", preview=preview, fields=list(_fields(form)), base=base
             )
@@ -124,6 +132,9 @@ class SettingsPages:
             levels=forms.LEVELS,
             generations=forms.GENERATIONS,
             destinations=_destinations(view, wrong),
+            parts={name: _part(name, view, wrong) for name in PARTS},
+            more_of=partial(_more_of, view, wrong),
+            detectors=await self._site.service.detectors(view.service),
             text=_text(view, wrong),
             blank=forms.DestinationForm(),
             value_at=forms.value_at,
@@ -170,6 +181,20 @@ class SettingsPages:
         return sorted((name, end) for name, end in found.items() if name not in known)
 
 
+def _part(name: str, view: SettingsView, wrong: forms.Wrong | None) -> keyforms.Part:
+    form, typed = (wrong.form, wrong.typed.get("fields", {})) if wrong else ("", {})
+    return keyforms.part(name, view.document, form, typed)
+
+
+def _more_of(view: SettingsView, wrong: forms.Wrong | None, name: str) -> Sequence[keyforms.Field]:
+    """What a destination has beside the fields of its own form."""
+    mine = wrong is not None and wrong.form == "destination"
+    typed = wrong.typed["fields"] if wrong is not None and mine else {}
+    return keyforms.destination_fields(
+        name, view.document, typed if typed.get("name") == name else {}
+    )
+
+
 def signed(request: Request, edit: Edit) -> Edit:
     """The edit under the name of who signed in; a typed name counts where nobody had to."""
     actor = request.scope.get(ACTOR)
@@ -179,11 +204,15 @@ def signed(request: Request, edit: Edit) -> Edit:
 def _wrong(form: FormData, error: SettingsError) -> forms.Wrong:
     kind = str(form.get("form") or "")
     typed: dict[str, Any] = {name: str(form.get(name) or "") for name in _KEPT}
+    typed["fields"] = {name: str(value) for name, value in form.items()}
+    if kind in ("part", "entry", "drop"):
+        kind = keyforms.form_of(*(forms.text_of(form, name) for name in _TELLING[kind]))
     if kind in ("destination", "remove"):
         typed["destination"] = forms.typed_destination(form)
     return forms.Wrong(kind, error.problems, typed)
 
 
+_TELLING = {"part": ("part",), "entry": ("list", "name"), "drop": ("list", "name")}
 _KEPT = ("ratio", "level", "genai", "text", "comment", "author")
 
 
@@ -213,5 +242,5 @@ def _path(*names: str) -> str:
 def _fields(form: FormData) -> Iterator[tuple[str, str]]:
     """The fields of a form, to be sent again when it is confirmed."""
     for name, value in form.multi_items():
-        if name != "confirm":
+        if name not in ("confirm", "preview"):
             yield name, str(value)

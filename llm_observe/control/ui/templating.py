@@ -38,6 +38,7 @@ HEADERS = {
 _ICON = Markup('<svg class="icon" {}><use href="{}#{}"></use></svg>')
 _LABEL = Markup('role="img" aria-label="{}"')
 _DECORATION = Markup('aria-hidden="true"')
+_CODE = Markup("<code>{}</code>")
 _AGE = Markup('<time datetime="{}" title="{}" data-relative>{}</time>')
 _COUNTDOWN = Markup('<time datetime="{}" title="{}" data-countdown>{}</time>')
 _EXACT = Markup('<time datetime="{}" title="{}" data-exact>{}</time>')
@@ -54,6 +55,14 @@ def icon(name: str, label: str = "") -> Markup:
     """An icon of the sprite; without a label it is decoration that screen readers skip."""
     meaning = _LABEL.format(label) if label else _DECORATION
     return _ICON.format(meaning, asset("vendor/tabler-icons/icons.svg"), name)
+
+
+def marked(text: str) -> Markup:
+    """A sentence of the documentation: what stands in backticks is code."""
+    pieces = text.split("`")
+    return Markup("").join(
+        _CODE.format(piece) if number % 2 else piece for number, piece in enumerate(pieces)
+    )
 
 
 def moment(at: float | None, *, exact: bool = False) -> Markup:
@@ -81,6 +90,7 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     env.globals |= {"asset": asset, "icon": icon, "moment": moment, "countdown": countdown}
+    env.filters["marked"] = marked
     env.filters |= {
         name: getattr(human, name)
         for name in ("span", "number", "exact", "size", "percent", "plural", "listing", "sentence")

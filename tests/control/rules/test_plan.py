@@ -115,3 +115,28 @@ def test_an_agent_of_another_schema_is_told_of_beforehand_and_not_sent_what_it_l
     assert found is not None
     assert found.reason == "its release does not know sampling.budget (schema abc)"
     assert plan.skipped(ours(), ["sampling.ratio"], wanted) is None
+
+
+@pytest.mark.parametrize(
+    ("document", "lacking"),
+    [
+        ({"redaction": {"detectors": {"email": {}, "id-pl": {}}}}, ["redaction.detectors.id-pl"]),
+        ({"redaction": {"detectors": {"id-pl": {"enabled": False}}}}, []),
+        ({"instrumentation": {"providers": {"replicate": {}}}}, []),
+        ({"instrumentation": {"providers": {"a.b": {}}}}, [r"instrumentation.providers.a\.b"]),
+        ({"sampling": {"ratio": 1}}, []),
+    ],
+)
+def test_who_lacks_a_detector_or_a_library_will_refuse(
+    document: dict[str, Any], lacking: list[str]
+) -> None:
+    agent = ours(
+        components={
+            "detectors": ComponentView(components={"email": ComponentView()}),
+            "instrumentors": ComponentView(components={"replicate": ComponentView()}),
+        }
+    )
+    said = plan.refusing(agent, document)
+    assert (said.reason if said else "").count("not among its") == len(lacking)
+    assert all(path in (said.reason if said else "") for path in lacking)
+    assert plan.refusing(ours(), document) is None

@@ -122,6 +122,13 @@ class World:
         )  # fmt: skip
         await self.report(uid, config_status=status)
 
+    async def equip(self, uid: str, **groups: tuple[str, ...]) -> None:
+        """An agent reports which detectors and instrumentors it has."""
+        tree = {"settings": Component({"schema.hash": schema_hash()})}
+        for group, names in groups.items():
+            tree[group] = Component({}, {name: Component({}) for name in names})
+        await self.report(uid, components=Components(hash=b"equipped", components=tree))
+
     async def change(self, service: str | None = None, /, **edit: Any) -> int:
         """A new version of the settings; its number."""
         result = await self.service.change(Edit(service, **edit))

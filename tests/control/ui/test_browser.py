@@ -201,6 +201,45 @@ def test_a_change_is_followed_until_it_is_acknowledged(live: Live, page: Page) -
     expect(page.get_by_label("Share of traces")).to_have_value("0.5")
 
 
+def test_a_rule_is_previewed_published_and_mended_by_keyboard_alone(live: Live, page: Page) -> None:
+    live.do(live.here.app(CHATBOT, "bot"))
+    live.do(live.here.equip(CHATBOT, detectors=("email",)))
+    page.goto("/settings")
+    page.locator("#new-redaction-detectors > summary").press("Enter")
+    page.get_by_label("Name of the detector").fill("id-pl")
+    page.locator("#new-redaction-detectors").get_by_label("Enabled").press("Y")
+    page.locator("#new-redaction-detectors").get_by_role("button", name="Preview").press("Enter")
+    expect(page.get_by_text("1 agent will refuse it")).to_be_visible()
+    page.get_by_role("button", name="Publish").press("Enter")
+    expect(page.get_by_role("heading", name="0 of 1 acknowledged")).to_be_visible()
+    entry = page.locator("#redaction-detectors-1")
+    expect(entry).to_contain_text("id-pl")
+    entry.locator("summary").press("Enter")
+    entry.get_by_role("button", name="Remove").press("Enter")
+    page.get_by_role("button", name="Remove it").press("Enter")
+    expect(page.locator("#redaction-detectors-1")).to_have_count(0)
+
+
+def test_forms_of_all_keys_can_be_used_with_a_screen_reader_and_fit_a_phone(
+    live: Live, chromium: Browser
+) -> None:
+    live.do(live.here.change(set={
+        "sampling.rules.pay.match.route": "/pay/*", "capture.rules.staff.level": "off",
+        "redaction.detectors.email.action": "drop", "redaction.patterns.staff.pattern": "EMP",
+        "destinations.p.endpoint": "http://127.0.0.1:6006",
+    }))  # fmt: skip
+    for colours, width in (("light", 1200), ("dark", 375)):
+        viewport = {"width": width, "height": 720}
+        for page in _page(chromium, live, color_scheme=colours, viewport=viewport, bypass_csp=True):
+            page.goto("/settings")
+            page.evaluate(
+                "for (const part of document.querySelectorAll('details')) part.open = true"
+            )
+            found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "best-practice"]})
+            assert found.violations_count == 0, found.generate_report()
+            assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+
 def test_a_refusal_arrives_without_reload(live: Live, page: Page) -> None:
     live.do(live.here.app(CHATBOT, "bot"))
     page.goto("/settings")

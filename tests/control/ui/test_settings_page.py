@@ -216,3 +216,81 @@ async def test_a_page_of_another_origin_changes_nothing(here: World, browser: Br
 
 async def test_a_form_that_does_not_exist_is_not_guessed(browser: Browser) -> None:
     assert (await browser.submit("/settings", form="everything")).status_code == 404
+
+
+async def test_a_rule_is_added_changed_and_removed(here: World, browser: Browser) -> None:
+    rule = {"form": "entry", "list": "sampling.rules", "name": "pay"}
+    await browser.submit("/settings", **rule, **{"match.route": "/pay/*", "ratio": "1"})
+    await browser.submit("/settings", **rule, **{"match.route": "/pay/*", "ratio": "0.5"})
+    document = (await here.service.settings()).document
+    assert document == {
+        "sampling": {"rules": {"pay": {"match": {"route": "/pay/*"}, "ratio": 0.5}}}
+    }
+    assert "only route /pay/*; ratio 0.5" in await browser.text("/settings")
+    await browser.submit("/settings", form="drop", list="sampling.rules", name="pay")
+    assert (await here.service.settings()).document == {}
+
+
+async def test_a_problem_stands_beside_its_field_and_what_was_typed_stays(
+    here: World, browser: Browser
+) -> None:
+    for fields in (
+        {"form": "part", "part": "sampling", "sampling.per_second": "0"},
+        {"form": "entry", "list": "sampling.rules", "name": "new", "ratio": "7"},
+    ):
+        answer = await browser.submit("/settings", **fields)
+        assert answer.status_code == 422
+        errors = re.findall(r'id="e-([^"]+)">Found [07], expected', answer.text)
+        assert len(errors) == 1
+        assert f'aria-describedby="h-{errors[0]} e-{errors[0]}"' in answer.text
+        assert "See the field below." in answer.text
+    assert 'value="new"' in answer.text
+    assert 'value="7"' in answer.text
+    assert (await here.service.settings()).version is None
+
+
+async def test_a_preview_shows_the_change_and_who_would_refuse_it_and_stores_nothing(
+    here: World, browser: Browser
+) -> None:
+    await here.app(CHATBOT, "bot")
+    await here.equip(CHATBOT, detectors=("email", "card"), instrumentors=("replicate",))
+    rule = {
+        "form": "entry", "list": "redaction.detectors", "name": "id-pl", "enabled": "true",
+    }  # fmt: skip
+    assert "The connected agents have card, email." in await browser.text("/settings")
+    asked = await browser.submit("/settings", **rule, preview="yes")
+    assert "1 agent will refuse it" in asked.text
+    assert "redaction.detectors.id-pl (not among its detectors)" in asked.text
+    assert (await here.service.settings()).version is None
+    again = dict(re.findall(r'type="hidden" name="([\w.]+)" value="([^"]*)"', asked.text))
+    assert again == {**rule, "confirm": "yes"}
+    await browser.submit("/settings", **again)
+    assert (await here.service.settings()).document == {
+        "redaction": {"detectors": {"id-pl": {"enabled": True}}}
+    }
+
+
+async def test_a_destination_keeps_what_its_own_fields_do_not_show(
+    here: World, browser: Browser
+) -> None:
+    where = {"form": "destination", "name": "p", "endpoint": "https://otlp.example.com"}
+    await browser.submit("/settings", **where, ca="file:/etc/ca.pem", queue_items="100")
+    assert (await here.service.settings()).document["destinations"]["p"] == {
+        "endpoint": "https://otlp.example.com", "ca": "file:/etc/ca.pem", "queue_items": 100,
+    }  # fmt: skip
+    assert 'value="file:/etc/ca.pem"' in await browser.text("/settings")
+    answer = await browser.submit("/settings", **where, ca="/etc/ca.pem")
+    assert answer.status_code == 422
+    assert "a PEM file: file:/PATH" in answer.text
+    assert 'value="/etc/ca.pem"' in answer.text
+
+
+async def test_an_agents_page_shows_its_detectors_and_instrumentors(
+    here: World, browser: Browser
+) -> None:
+    await here.app(CHATBOT, "bot")
+    assert "It reported no detectors." in await browser.text(f"/agents/{CHATBOT}")
+    await here.equip(CHATBOT, detectors=("email", "id-cn"), instrumentors=("replicate",))
+    page = await browser.text(f"/agents/{CHATBOT}")
+    assert re.search(r"email</span>.*id-cn</span>", page, re.DOTALL)
+    assert "replicate" in page
