@@ -219,8 +219,8 @@ FAULTS = {
     ),
     "U-07": Fault(
         "io.asgi",
-        "self._registry = Registry(self._make, new_uid, max_agents)",
-        "self._registry = Registry(self._make, lambda: b'short', max_agents)",
+        "self._registry = Registry(self._make, new_uid, max_agents,",
+        "self._registry = Registry(self._make, lambda: b'short', max_agents,",
         ON_WS,
         "test_an_agent_that_wants_a_uid_gets_one",
     ),

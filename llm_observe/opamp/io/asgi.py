@@ -25,7 +25,7 @@ from llm_observe.opamp import wire
 from llm_observe.opamp.interning import Interned
 from llm_observe.opamp.io import serve_http
 from llm_observe.opamp.io.exchange import Exchange, Handler
-from llm_observe.opamp.io.registry import MAX_AGENTS, AgentLink, Registry
+from llm_observe.opamp.io.registry import MAX_AGENTS, MAX_LINE_AGENTS, AgentLink, Registry
 from llm_observe.opamp.io.sending import Sending
 from llm_observe.opamp.io.serve_http import Receive, Refused, Send, respond, status_refusal
 from llm_observe.opamp.io.serve_websocket import WebSocketLine
@@ -49,7 +49,9 @@ class OpAMPServer:
 
     ``heartbeat_s`` is offered to agents that send heartbeats, and is how often an agent over HTTP
     is expected to poll. Beyond ``max_connections`` WebSockets an upgrade is answered with 503 and
-    Retry-After, beyond ``max_agents`` connected agents a message with UNAVAILABLE. ``custom_capabilities`` are announced; messages of others are ignored.
+    Retry-After; beyond ``max_agents`` connected agents, or ``max_agents_per_connection`` on one
+    WebSocket, a message with UNAVAILABLE. ``custom_capabilities`` are announced; messages of others
+    are ignored.
     None of the methods waits for a network but ``close``.
     """
 
@@ -62,6 +64,7 @@ class OpAMPServer:
         heartbeat_s: float = 30.0,
         max_agents: int = MAX_AGENTS,
         max_connections: int = MAX_AGENTS,
+        max_agents_per_connection: int = MAX_LINE_AGENTS,
         custom_capabilities: frozenset[str] = frozenset(),
     ) -> None:
         self._handler = handler
@@ -71,7 +74,7 @@ class OpAMPServer:
         self._max_connections = max_connections
         self._custom_capabilities = custom_capabilities
         self._interned = Interned()
-        self._registry = Registry(self._make, new_uid, max_agents)
+        self._registry = Registry(self._make, new_uid, max_agents, max_agents_per_connection)
         self._exchange = Exchange(handler, self._registry, max_message_bytes)
         self._sending = Sending()
         self._lines: dict[WebSocketLine, asyncio.Task[Any] | None] = {}

@@ -31,6 +31,9 @@ KEEP_S = 3600.0
 
 MAX_AGENTS = 50_000
 
+MAX_LINE_AGENTS = 5_000
+"""Agents on one WebSocket: who holds one line must not take the room of all others."""
+
 
 class Busy(Exception):
     """No room for another agent."""
@@ -156,8 +159,10 @@ class Registry:
         make: Callable[[bytes], ServerProtocol],
         new_uid: Callable[[], bytes],
         max_agents: int = MAX_AGENTS,
+        max_line_agents: int = MAX_LINE_AGENTS,
     ) -> None:
         self._make = make
+        self._max_line_agents = max_line_agents
         self._new_uid = new_uid
         self._max_agents = max_agents
         self._links: dict[bytes, AgentLink] = {}
@@ -174,6 +179,8 @@ class Registry:
         if link is not None and link.line is line and link.connected:
             link.last_seen = time.time()
             return link
+        if link is None:
+            self._make_room(line)
         link = link or self._find(message, line)
         line.agents[spoken] = line.agents[link.uid] = self._links[link.uid] = link
         if line.transport == "websocket" and link.line is not line:
@@ -182,6 +189,15 @@ class Registry:
             self._move(link, None)
         link.transport, link.last_seen = line.transport, time.time()
         return link
+
+    def _make_room(self, line: Line) -> None:
+        """Forget who has left this line, if there is no room on it. Raises `Busy`."""
+        if len(line.agents) < self._max_line_agents:
+            return
+        for uid in [uid for uid, link in line.agents.items() if not link.connected]:
+            del line.agents[uid]
+        if len(line.agents) >= self._max_line_agents:
+            raise Busy
 
     def _find(self, message: opamp_pb2.AgentToServer, line: Line) -> AgentLink:
         uid = message.instance_uid

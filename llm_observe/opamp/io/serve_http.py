@@ -31,6 +31,9 @@ CONTENT_TYPE = "application/x-protobuf"
 READ_S = 30.0
 """How long a request may take to arrive."""
 
+MOST_DIGITS = 20
+"""Of a length that are read: more than 64 bits hold, and Python refuses to read thousands."""
+
 RETRY_AFTER_S = 30
 """OpAMP recommends at least this much ("Throttling › Plain HTTP")."""
 
@@ -71,8 +74,9 @@ def check_head(method: str, headers: Mapping[str, str], limit: int) -> None:
     if headers.get("content-encoding", "identity").strip().lower() not in ("gzip", "identity"):
         raise Refused(415, "the content encoding must be gzip or identity", {"accept": "gzip"})
     length = headers.get("content-length", "0")
-    if length.isdecimal() and int(length) > limit:
-        raise Refused(413, str(MessageTooLarge(int(length), limit)))
+    size = int(length[:MOST_DIGITS]) if length.isdecimal() else 0
+    if size > limit:
+        raise Refused(413, str(MessageTooLarge(size, limit)))
 
 
 def status_refusal(status: int) -> Refused:

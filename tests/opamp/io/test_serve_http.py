@@ -190,6 +190,14 @@ async def test_a_body_over_the_limit_is_413(http: httpx.AsyncClient) -> None:
     assert response.status_code == 413
 
 
+@pytest.mark.parametrize("digits", [20, 5000])
+def test_a_length_of_any_length_is_read(digits: int) -> None:
+    with pytest.raises(serve_http.Refused) as caught:
+        serve_http.check_head("POST", {**PROTOBUF, "content-length": "9" * digits}, LIMIT)
+    assert caught.value.status == 413
+    serve_http.check_head("POST", {**PROTOBUF, "content-length": "99"}, LIMIT)
+
+
 @pytest.mark.opamp("L-09")
 async def test_a_small_body_that_inflates_over_the_limit_is_413(http: httpx.AsyncClient) -> None:
     bomb = gzip.compress(bytes(50_000_000))

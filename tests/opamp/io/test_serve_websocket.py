@@ -308,6 +308,23 @@ async def test_no_room_for_another_agent_is_said_so(recorder: Recorder) -> None:
         assert list(server.agents) == [OTHER]
 
 
+@pytest.mark.opamp("Y-01")
+async def test_one_line_does_not_take_the_room_of_all_others(recorder: Recorder) -> None:
+    server = make_server(recorder, max_agents_per_connection=2)
+    hands = [Hand(bytes([n]) * 16) for n in range(1, 5)]
+    async with Socket(server).open() as line, Socket(server).open() as another:
+        await line.got()
+        for hand in hands[:2]:
+            await line.exchange(hand.hello())
+        answer = await line.exchange(hands[2].hello())
+        assert answer.error_response.type == opamp_pb2.ServerErrorResponseType_Unavailable
+        await another.got()
+        assert not (await another.exchange(hands[2].hello())).HasField("error_response")
+        await line.exchange(hands[0].says(agent_disconnect=opamp_pb2.AgentDisconnect()))
+        assert not (await line.exchange(hands[3].hello())).HasField("error_response")
+        assert not (await line.exchange(hands[1].says())).HasField("error_response")
+
+
 @pytest.mark.opamp("Y-03")
 async def test_no_room_for_another_line_is_a_503_before_the_upgrade(recorder: Recorder) -> None:
     server = make_server(recorder, max_connections=1)
