@@ -20,6 +20,7 @@ from llm_observe.settings.layers import (
     forbidden_keys,
 )
 from llm_observe.settings.model import Limits, Settings
+from llm_observe.settings.places import place
 from llm_observe.settings.schema import parse, validate
 from llm_observe.tracing.wrapping import instrument
 
@@ -108,9 +109,12 @@ def new_problems(resolved: Resolved, before: Resolved) -> list[Problem]:
     """
     old = before.settings.destinations
     return [
-        Problem(
-            join_path(("destinations", name, "endpoint")), "nothing", "an http:// or https:// URL"
-        )
+        Problem(join_path(("destinations", name, key)), "nothing", expected)
         for name, destination in resolved.settings.destinations.items()
-        if destination.enabled and not destination.endpoint and name not in old
+        if destination.enabled and not place(destination) and name not in old
+        for key, expected in (_WHERE.get(destination.protocol, _ENDPOINT),)
     ]
+
+
+_ENDPOINT = ("endpoint", "an http:// or https:// URL")
+_WHERE = {"file": ("path", "an absolute path of a file in a folder that the limits permit")}

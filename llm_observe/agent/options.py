@@ -15,9 +15,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 from llm_observe.errors import Problem, SettingsError
 from llm_observe.settings.documents import Fragment, diff, nest
-from llm_observe.settings.environment import read_environment, read_limits
+from llm_observe.settings.environment import PERMITS, read_environment, read_limits
 from llm_observe.settings.layers import Layer, LayerValue, as_document
 from llm_observe.settings.model import CaptureLevel, Limits, Settings
+from llm_observe.settings.places import lies_in
 from llm_observe.statedir import default_root
 
 OPAMP_PATH = "/v1/opamp"
@@ -215,7 +216,7 @@ def _default_layer(
     return {"destinations": {CONTROL_PLANE: destination}}
 
 
-_LIMIT_LISTS = ("destination_hosts", "remote_keys")
+_LIMIT_LISTS = ("destination_hosts", "remote_keys", *PERMITS)
 _LIMIT_NUMBERS = {"grant_longest_s": "seconds", "queue_mib": "MiB"}
 _LIMIT_KEYS = ("capture_level", *_LIMIT_LISTS, *_LIMIT_NUMBERS)
 
@@ -231,6 +232,8 @@ def _limits(given: Limits | Mapping[str, Any] | None, environment: Limits) -> Li
         remote_keys=_stricter(code.remote_keys, environment.remote_keys),
         grant_longest_s=min(code.grant_longest_s, environment.grant_longest_s),
         queue_mib=min(code.queue_mib, environment.queue_mib),
+        local_sinks=_stricter(code.local_sinks, environment.local_sinks),
+        file_folders=_within(code.file_folders, environment.file_folders),
     )
 
 
@@ -253,6 +256,10 @@ def _limits_from(given: Mapping[str, Any]) -> Limits:
             values[name] = _number(name, values[name])
     for name in _LIMIT_LISTS:
         values[name] = None if values.get(name) is None else tuple(values[name])
+        good, expected = PERMITS.get(name, (bool, "names"))
+        for value in values[name] or ():
+            if not good(value):
+                raise SettingsError([Problem(f"limits.{name}", repr(value), expected)])
     return Limits(**values)
 
 
@@ -271,3 +278,14 @@ def _stricter(
     if code is None or environment is None:
         return environment if code is None else code
     return tuple(item for item in code if item in environment)
+
+
+def _within(
+    code: tuple[str, ...] | None, environment: tuple[str, ...] | None
+) -> tuple[str, ...] | None:
+    """Folders that both permit: of two, one of which lies in the other, the inner one."""
+    if code is None or environment is None:
+        return environment if code is None else code
+    inner = [a for a in code if any(a == b or lies_in(a, b) for b in environment)]
+    inner += [b for b in environment if any(lies_in(b, a) for a in code)]
+    return tuple(inner)

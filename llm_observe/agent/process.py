@@ -19,7 +19,7 @@ from llm_observe.agent.exits import exits
 from llm_observe.agent.options import Options
 from llm_observe.agent.status import Link, Status, delivered
 from llm_observe.settings.model import Settings
-from llm_observe.tracing.export import late
+from llm_observe.tracing.export import folders, late
 from llm_observe.tracing.wrapping import instrument, patch
 from llm_observe.uids import uid_text
 
@@ -67,6 +67,7 @@ class Handle:
 
     def _connect(self) -> None:
         now = self._first
+        folders.permit(self._options.limits.file_folders or ())
         self._pipeline = doors.make_pipeline(
             now.resource, now.resolved.settings, now.config_hash, now.grants(self._options.limits)
         )
@@ -123,6 +124,7 @@ class Handle:
         was, self._options = self._options, options
         if was.disabled:
             return
+        folders.permit(options.limits.file_folders or ())
         now = self._first = standing.retold(self._standing, options)
         grants = now.grants(options.limits)
         self._pipeline.begin_again(

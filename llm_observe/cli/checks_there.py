@@ -16,6 +16,8 @@ from llm_observe.control.client import ControlClient, Json
 from llm_observe.errors import ControlError, Forbidden, LLMObserveError, Unreachable
 from llm_observe.settings.layers import active_destinations, resolve
 from llm_observe.settings.model import Destination
+from llm_observe.settings.places import place
+from llm_observe.tracing.export import folders
 from llm_observe.tracing.export.backend import Backend
 from llm_observe.tracing.export.exchange import Exchange
 from llm_observe.tracing.export.faults import KeyFault
@@ -73,6 +75,7 @@ def destinations(options: Options, environ: Mapping[str, str]) -> Iterator[Findi
     """Whether each OTLP destination of environment and defaults answers an empty request."""
     resolved = resolve(options.layers, options.limits)
     found = active_destinations(resolved.settings)
+    folders.permit(options.limits.file_folders or ())
     for problem in resolved.capped:
         yield warning("destinations", f"{problem}. The limits forbid it.")
     if not found:
@@ -87,7 +90,7 @@ def destinations(options: Options, environ: Mapping[str, str]) -> Iterator[Findi
 
 def probe(name: str, destination: Destination, environ: Mapping[str, str]) -> Finding:
     """Send an empty OTLP request to one destination."""
-    label = f"{name} ({destination.endpoint})"
+    label = f"{name} ({place(destination)})"
     try:
         answer = _empty_request(destination, environ)
     except KeyFault as error:

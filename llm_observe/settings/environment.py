@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from llm_observe.errors import Problem
 from llm_observe.settings.documents import with_value
 from llm_observe.settings.model import CaptureLevel, Limits
+from llm_observe.settings.places import LOCAL, lies_in
 
 Environ = Mapping[str, str]
 
@@ -250,7 +251,7 @@ def _shared(environ: Environ) -> dict[str, Any]:
 
 def read_limits(environ: Environ) -> tuple[Limits, list[Problem]]:
     """``LLM_OBSERVE_LIMIT_CAPTURE_LEVEL``, ``…_DESTINATION_HOSTS``, ``…_REMOTE_KEYS``, ``…_GRANT_LONGEST_S``,
-    ``…_QUEUE_MIB``.
+    ``…_QUEUE_MIB``, ``…_LOCAL_SINKS``, ``…_FILE_FOLDERS``.
 
     An unreadable capture limit counts as ``off``, an unreadable number as 0: a limit that cannot be understood must
     not be wider than what was meant.
@@ -267,13 +268,17 @@ def read_limits(environ: Environ) -> tuple[Limits, list[Problem]]:
         environ, "GRANT_LONGEST_S", Limits().grant_longest_s, "seconds"
     )
     queue, queue_problems = _most(environ, "QUEUE_MIB", Limits().queue_mib, "MiB")
+    sinks, sinks_problems = _permitted(environ, "local_sinks")
+    folders, folders_problems = _permitted(environ, "file_folders")
     return Limits(
         capture_level=level,
         grant_longest_s=longest,
         queue_mib=queue,
         destination_hosts=_listed(environ.get("LLM_OBSERVE_LIMIT_DESTINATION_HOSTS")),
         remote_keys=_listed(environ.get("LLM_OBSERVE_LIMIT_REMOTE_KEYS")),
-    ), [*problems, *longest_problems, *queue_problems]
+        local_sinks=sinks,
+        file_folders=folders,
+    ), [*problems, *longest_problems, *queue_problems, *sinks_problems, *folders_problems]
 
 
 def _most(environ: Environ, limit: str, unset: float, unit: str) -> tuple[float, list[Problem]]:
@@ -287,6 +292,31 @@ def _most(environ: Environ, limit: str, unset: float, unit: str) -> tuple[float,
     if number >= 0:
         return min(number, unset), []
     return 0.0, [Problem(name, repr(text[:80]), f"{unit}, at least 0")]
+
+
+def is_local_sink(value: str) -> bool:
+    """Whether it is a protocol that a local limit may permit."""
+    return value in LOCAL
+
+
+def is_folder(value: str) -> bool:
+    """Whether it is an absolute path, by its letters."""
+    return lies_in(f"{value}/file", "/")
+
+
+PERMITS: Mapping[str, tuple[Callable[[str], bool], str]] = {
+    "local_sinks": (is_local_sink, "file or console"),
+    "file_folders": (is_folder, "absolute paths of folders"),
+}
+"""Limits that permit what is forbidden otherwise: what a value must be, and how that is called."""
+
+
+def _permitted(environ: Environ, limit: str) -> tuple[tuple[str, ...] | None, list[Problem]]:
+    """What is no such thing permits nothing."""
+    name, (good, expected) = f"LLM_OBSERVE_LIMIT_{limit.upper()}", PERMITS[limit]
+    found = _listed(environ.get(name))
+    wrong = [Problem(name, repr(item[:80]), expected) for item in found or () if not good(item)]
+    return found and tuple(filter(good, found)), wrong
 
 
 def _listed(text: str | None) -> tuple[str, ...] | None:

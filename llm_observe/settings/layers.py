@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from llm_observe.errors import Problem
 from llm_observe.settings.documents import Fragment, flatten, join_path, merge, split_path, without
 from llm_observe.settings.model import PARTS, CaptureLevel, Destination, Limits, Settings
+from llm_observe.settings.places import LOCAL, lies_in, place
 
 
 class Layer(StrEnum):
@@ -102,9 +103,19 @@ def _destination_beyond(value: Fragment, limits: Limits) -> Iterator[tuple[str, 
         if host and not host_allowed(host, limits):
             hosts = ", ".join(limits.destination_hosts or ()) or "none"
             yield key, host, f"one of the hosts {hosts}"
+    yield from _local_beyond(value, limits)
     size = value.get("queue_mib")
     if size is not None and size > limits.queue_mib:
         yield "queue_mib", f"{size:g}", f"at most {limits.queue_mib:g}"
+
+
+def _local_beyond(value: Fragment, limits: Limits) -> Iterator[tuple[str, str, str]]:
+    protocol, path = value.get("protocol", ""), value.get("path", "")
+    if protocol in LOCAL and protocol not in (limits.local_sinks or ()):
+        yield "protocol", protocol, "one that the limit local_sinks permits"
+    folders = limits.file_folders or ()
+    if path and not any(lies_in(path, folder) for folder in folders):
+        yield "path", path, f"a file in one of the folders {', '.join(folders) or 'none'}"
 
 
 def forbidden_keys(fragment: Fragment, limits: Limits) -> Iterator[Problem]:
@@ -241,4 +252,4 @@ def _plain(value: Any) -> Any:
 
 def active_destinations(settings: Settings) -> dict[str, Destination]:
     """The destinations that are switched on and have an address."""
-    return {n: d for n, d in settings.destinations.items() if d.enabled and d.endpoint}
+    return {n: d for n, d in settings.destinations.items() if d.enabled and place(d)}

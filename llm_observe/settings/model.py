@@ -321,8 +321,8 @@ class Destination:
     endpoint: Annotated[str, MinLen(1), MaxLen(2048)] = ""
     """URL, http or https (TLS). http/protobuf: a base URL, `/v1/traces` and `/v1/metrics` are appended; one that ends in either is taken as it is. grpc: without a path; the port is 4317 if none is given."""
 
-    protocol: Literal["http/protobuf", "grpc"] = "http/protobuf"
-    """OTLP transport. Changing it keeps what is queued."""
+    protocol: Literal["http/protobuf", "grpc", "file", "console"] = "http/protobuf"
+    """OTLP transport; or lines of OTLP/JSON, in a file or on the standard error, where the local limits permit it. Changing it keeps what is queued."""
 
     signals: tuple[Literal["traces", "metrics"], ...] = ("traces", "metrics")
     """Which signals go there."""
@@ -356,6 +356,15 @@ class Destination:
 
     proxy_authorization: Annotated[str, MaxLen(1024)] = ""
     """What the proxy is told as `Proxy-Authorization`, by reference: `env:NAME`, `env:NAME#key` or `file:PATH`."""
+
+    path: Annotated[str, MaxLen(1024)] = ""
+    """file: absolute path of the file, in a folder that the local limits permit."""
+
+    file_mib: Annotated[float, Gt(0), Le(10_240)] = 100.0
+    """file: size in MiB beyond which it is moved aside, to `PATH.1`."""
+
+    file_keep: Annotated[int, Ge(0), Le(20)] = 3
+    """file: how many that were moved aside are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -436,6 +445,12 @@ class Limits:
 
     queue_mib: float = 256.0
     """The most that `queue_mib` of a destination may say."""
+
+    local_sinks: tuple[str, ...] | None = None
+    """Which of the protocols `file` and `console` destinations may have; None: neither."""
+
+    file_folders: tuple[str, ...] | None = None
+    """Folders that files of destinations may lie in, absolute; None: there are none."""
 
     remote_keys: tuple[str, ...] | None = None
     """Keys that the control plane may set, by prefix (`sampling`, `capture.level`); None allows all."""

@@ -35,6 +35,8 @@ class Note(NamedTuple):
 _LEVEL = "LLM_OBSERVE_LIMIT_CAPTURE_LEVEL"
 _HOSTS = "LLM_OBSERVE_LIMIT_DESTINATION_HOSTS"
 _LONGEST = "LLM_OBSERVE_LIMIT_GRANT_LONGEST_S"
+_SINKS = "LLM_OBSERVE_LIMIT_LOCAL_SINKS"
+_FOLDERS = "LLM_OBSERVE_LIMIT_FILE_FOLDERS"
 _QUEUE = "LLM_OBSERVE_LIMIT_QUEUE_MIB"
 
 _MATCH = {
@@ -82,7 +84,7 @@ NOTES: Mapping[str, Note] = {
     "capture.max_chars": Note("4000", When.LEAVING),
     f"{_DESTINATION}.enabled": Note("false", When.PROBED),
     f"{_DESTINATION}.endpoint": Note('"http://phoenix.example.com:6006"', When.PROBED, _HOSTS),
-    f"{_DESTINATION}.protocol": Note("grpc", When.PROBED),
+    f"{_DESTINATION}.protocol": Note("file", When.PROBED, _SINKS),
     f"{_DESTINATION}.signals": Note("[traces]", When.PROBED),
     f"{_DESTINATION}.headers.<name>": Note('"env:PHOENIX_AUTHORIZATION"', When.PROBED),
     f"{_DESTINATION}.compression": Note("none", When.PROBED),
@@ -94,6 +96,9 @@ NOTES: Mapping[str, Note] = {
     f"{_DESTINATION}.client_key": Note('"file:/etc/tracing/client.key"', When.PROBED),
     f"{_DESTINATION}.proxy": Note('"http://proxy.example.com:3128"', When.PROBED, _HOSTS),
     f"{_DESTINATION}.proxy_authorization": Note('"env:PROXY_AUTHORIZATION"', When.PROBED),
+    f"{_DESTINATION}.path": Note('"/var/log/app/spans.jsonl"', When.PROBED, _FOLDERS),
+    f"{_DESTINATION}.file_mib": Note("10", When.PROBED),
+    f"{_DESTINATION}.file_keep": Note("5", When.PROBED),
     "redaction.detectors.<name>.enabled": Note("false", When.LEAVING),
     "redaction.detectors.<name>.action": Note("hash", When.LEAVING),
     "redaction.patterns.<name>.pattern": Note(r"'\bEMP-(\d{6})\b'", When.LEAVING),

@@ -10,16 +10,21 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 from urllib.parse import SplitResult, urlsplit
 
 from llm_observe.errors import Problem
 from llm_observe.settings.documents import Fragment, join_path
+from llm_observe.settings.model import Destination
 
 REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*(#[^\s#]+)?|file:/\S+")
 """How a secret is named: where it can be read, never what it is."""
 
 DIRECT = "direct"
 """As a proxy: none."""
+
+LOCAL = frozenset({"file", "console"})
+"""Protocols of destinations on the machine of the program, which a local limit must permit."""
 
 _FILE_REFERENCE = re.compile(r"file:/\S+")
 _SECRET_QUERY = re.compile(r"(?i)(key|token|secret|password|auth|sig)")
@@ -30,6 +35,19 @@ _CERTIFICATES = ("ca", "client_certificate", "client_key")
 def mask(secret: str) -> str:
     """``***`` and a short hash: two secrets can be told apart and neither be read."""
     return f"***({hashlib.sha256(secret.encode()).hexdigest()[:8]})"
+
+
+def place(destination: Destination) -> str:
+    """Where it sends to, for people; empty as long as nothing says so."""
+    named = {"file": destination.path, "console": "standard error"}
+    return named.get(destination.protocol, destination.endpoint)
+
+
+def lies_in(path: str, folder: str) -> bool:
+    """Whether an absolute path is one below a folder, by its letters. No link is looked at."""
+    inner, outer = PurePosixPath(path), PurePosixPath(folder)
+    plain = inner.is_absolute() and ".." not in inner.parts
+    return plain and inner != outer and inner.is_relative_to(outer)
 
 
 def destination_problems(name: str, destination: Fragment) -> Iterator[Problem]:
@@ -51,6 +69,9 @@ def _problems(destination: Fragment) -> Iterator[_Found]:
         if not REFERENCE.fullmatch(value):
             yield ("headers", header), f"a literal value {mask(value)}", _A_REFERENCE
     yield from _file_problems(destination)
+    path = destination.get("path", "")
+    if path and not _is_plain(path):
+        yield ("path",), json.dumps(path), "an absolute path of a file, without .."
     yield from _proxy_problems(destination)
 
 
@@ -59,6 +80,10 @@ def _file_problems(destination: Fragment) -> Iterator[_Found]:
         value = destination.get(key, "")
         if value and not _FILE_REFERENCE.fullmatch(value):
             yield (key,), f"no reference {mask(value)}", "a PEM file: file:/PATH"
+
+
+def _is_plain(path: str) -> bool:
+    return path.isprintable() and not path.endswith("/") and lies_in(path, "/")
 
 
 def _proxy_problems(destination: Fragment) -> Iterator[_Found]:

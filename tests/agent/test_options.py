@@ -143,8 +143,28 @@ def test_of_two_limits_the_stricter_one_counts() -> None:
     )
 
 
+def test_what_only_one_side_permits_is_permitted_and_of_two_what_both_do() -> None:
+    environ = {
+        "LLM_OBSERVE_LIMIT_LOCAL_SINKS": "file,console",
+        "LLM_OBSERVE_LIMIT_FILE_FOLDERS": "/var/log/app,/tmp",
+    }
+    assert read_options(environ, 0.0).limits.local_sinks == ("file", "console")
+    limits = {"local_sinks": ["file"], "file_folders": ["/var/log", "/tmp/mine", "/etc"]}
+    alone = read_options({}, 0.0, limits=limits).limits
+    assert (alone.local_sinks, alone.file_folders) == (("file",), ("/var/log", "/tmp/mine", "/etc"))
+    both = read_options(environ, 0.0, limits=limits).limits
+    assert (both.local_sinks, both.file_folders) == (("file",), ("/tmp/mine", "/var/log/app"))
+
+
 @pytest.mark.parametrize(
-    "limits", [{"capture": "off"}, {"capture_level": "none"}, {"queue_mib": -1}]
+    "limits",
+    [
+        {"capture": "off"},
+        {"capture_level": "none"},
+        {"queue_mib": -1},
+        {"local_sinks": ["syslog"]},
+        {"file_folders": ["logs"]},
+    ],
 )
 def test_an_unknown_limit_is_refused(limits: dict[str, Any]) -> None:
     with pytest.raises(SettingsError):

@@ -5,6 +5,7 @@ One control plane for all; each test has a service of its own, which sends to si
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from uuid import uuid4
 
 import pytest
 
+from llm_observe import explore
 from llm_observe.settings.keys import key_rows
 from llm_observe.settings.schema import json_schema
 from llm_observe.testing import Answer, OTLPGrpcSink, OTLPSink, Served, serve_grpc, serve_in_thread
@@ -46,6 +48,8 @@ class Observed:
     at: Served
     plane: ControlPlane
     service: str
+    folder: Path
+    """Files of destinations may lie here."""
 
     def set(self, **changes: Any) -> None:
         """Set keys (``sink__timeout_s`` is the sink's), and wait for the acknowledgement."""
@@ -71,18 +75,20 @@ class Observed:
 
 @pytest.fixture
 def observed(
-    plane: ControlPlane, start_app: StartApp, request: pytest.FixtureRequest
+    plane: ControlPlane, start_app: StartApp, request: pytest.FixtureRequest, tmp_path: Path
 ) -> Iterator[Observed]:
     sink, service = OTLPSink(), request.node.name[:60]
+    limits = {"local_sinks": ["file", "console"], "file_folders": [str(tmp_path)]}
     with serve_in_thread(sink) as at:
         app = start_app(
             {"SINK_KEY": "s3cret", "OTEL_METRIC_EXPORT_INTERVAL": "500"},
             service_name=service,
             server=plane.url,
             settings={"destinations": {"sink": {"endpoint": at.url}}},
+            limits=limits,
         )
         plane.agent(service)
-        yield Observed(app, sink, at, plane, service)
+        yield Observed(app, sink, at, plane, service, tmp_path)
         sink.release()
 
 
@@ -593,6 +599,77 @@ def test_protocol(observed: Observed) -> None:
         observed.call()
         assert observed.sink.spans()
         assert receiver.count == had
+
+
+def test_protocol_console(
+    capfd: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> None:
+    """The program's standard error is that of this process."""
+    observed: Observed = request.getfixturevalue("observed")
+    observed.set(sink__protocol="console", sink__signals=["traces"])
+    observed.call()
+    lines = [x for x in capfd.readouterr().err.splitlines() if x.startswith('{"resourceSpans"')]
+    (span,) = spans_in("\n".join(lines))
+    assert span["name"] == "chat meta/llama-2-7b-chat"
+    assert observed.sink.spans() == []
+
+
+def spans_in(text: str) -> list[dict[str, Any]]:
+    """The spans of lines of OTLP/JSON."""
+    requests = [json.loads(line) for line in text.splitlines()]
+    found = [r for request in requests for r in request.get("resourceSpans", ())]
+    return [span for r in found for scope in r["scopeSpans"] for span in scope["spans"]]
+
+
+def test_path(observed: Observed) -> None:
+    one, two = observed.folder / "one.jsonl", observed.folder / "two.jsonl"
+    observed.set(sink__protocol="file", sink__path=str(one))
+    observed.call()
+    assert len(spans_in(one.read_text())) == 1
+    assert one.stat().st_mode & 0o777 == 0o600
+    eventually(lambda: "resourceMetrics" in one.read_text(), "metrics are written too")
+    observed.set(sink__path=str(two))
+    observed.call()
+    assert len(spans_in(two.read_text())) == 1
+    assert len(spans_in(one.read_text())) == 1
+    assert observed.sink.spans() == []
+    with explore.open(two) as traces:
+        assert [*traces.spans()["service"]] == [observed.service]
+
+
+def test_a_path_outside_of_the_folders_is_refused(observed: Observed) -> None:
+    outside = observed.folder.parent / "outside.jsonl"
+    said = refused(observed, protocol="file", path=str(outside))
+    assert said.startswith(f"destinations.sink.path: found {outside}")
+    (observed.folder / "link").symlink_to(outside)
+    said = refused(observed, protocol="file", path=str(observed.folder / "link"))
+    assert said.endswith("a link, which is not followed, expected one that can be written")
+    assert not outside.exists()
+    observed.call()
+    assert observed.sink.spans()
+
+
+def rotated(observed: Observed, **keys: Any) -> list[str]:
+    """Names of the files after some calls."""
+    path = str(observed.folder / "spans.jsonl")
+    observed.set(sink__protocol="file", sink__path=path, sink__signals=["traces"], **keys)
+    for _ in range(4):
+        observed.call()
+    return sorted(file.name for file in observed.folder.glob("spans.jsonl*"))
+
+
+def test_file_mib(observed: Observed) -> None:
+    assert rotated(observed, sink__file_mib=1) == ["spans.jsonl"]
+    names = rotated(observed, sink__file_mib=0.001)
+    assert names == ["spans.jsonl", "spans.jsonl.1", "spans.jsonl.2", "spans.jsonl.3"]
+
+
+def test_file_keep(observed: Observed) -> None:
+    assert rotated(observed, sink__file_mib=0.001, sink__file_keep=1) == [
+        "spans.jsonl",
+        "spans.jsonl.1",
+    ]
+    assert rotated(observed, sink__file_keep=0) == ["spans.jsonl"]
 
 
 def test_enabled(observed: Observed) -> None:

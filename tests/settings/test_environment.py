@@ -178,3 +178,16 @@ def test_a_limit_that_is_a_number_is_never_wider_than_unset() -> None:
     for text, limit, wrong in (("16", 16.0, 0), ("1e9", 256.0, 0), ("lots", 0.0, 1)):
         limits, problems = read_limits({"LLM_OBSERVE_LIMIT_QUEUE_MIB": text})
         assert (limits.queue_mib, len(problems)) == (limit, wrong)
+
+
+def test_what_cannot_be_permitted_permits_nothing() -> None:
+    limits, problems = read_limits(
+        {
+            "LLM_OBSERVE_LIMIT_LOCAL_SINKS": "file, syslog",
+            "LLM_OBSERVE_LIMIT_FILE_FOLDERS": "logs,/var/log/app,/a/../etc",
+        }
+    )
+    assert (limits.local_sinks, limits.file_folders) == (("file",), ("/var/log/app",))
+    assert [p.path for p in problems] == ["LLM_OBSERVE_LIMIT_LOCAL_SINKS"] + [
+        "LLM_OBSERVE_LIMIT_FILE_FOLDERS"
+    ] * 2

@@ -60,3 +60,39 @@ def test_a_proxy_must_be_one_of_the_hosts_that_the_limits_allow() -> None:
     assert [p.path for p in beyond_limits(elsewhere, limits)] == ["destinations.a.proxy"]
     resolved = resolve({Layer.CODE: LayerValue(elsewhere, 0.0)}, limits)
     assert active_destinations(resolved.settings) == {}
+
+
+def test_a_path_is_absolute_and_leads_nowhere_else() -> None:
+    for good in ("/var/log/app/spans.jsonl", "/a/..b/c"):
+        assert wrong(path=good) == []
+    for bad in ("spans.jsonl", "/var/../etc/passwd", "/var/log/", "/", "/a\nb", "/a\0"):
+        assert wrong(path=bad) == ["path"]
+
+
+FILE = {"protocol": "file", "path": "/var/log/app/spans.jsonl"}
+
+
+def local_problems(limits: Limits, **keys: Any) -> list[str]:
+    found = [*beyond_limits({"destinations": {"a": keys}}, limits)]
+    resolved = resolve({Layer.REMOTE: LayerValue({"destinations": {"a": keys}}, 0.0)}, limits)
+    assert bool(active_destinations(resolved.settings)) is not bool(found)
+    return [problem.path.removeprefix("destinations.a.") for problem in found]
+
+
+def test_a_file_needs_the_leave_of_the_local_side_and_a_folder_of_it() -> None:
+    assert local_problems(Limits(), **FILE) == ["protocol", "path"]
+    assert local_problems(Limits(local_sinks=("file",)), **FILE) == ["path"]
+    folders = ("/srv", "/var/log/app")
+    allowed = Limits(local_sinks=("file",), file_folders=folders)
+    assert local_problems(allowed, **FILE) == []
+    for path in ("/var/log/apple/x", "/var/log/app", "/var/log/app/../x", "/etc/x"):
+        assert local_problems(allowed, **{**FILE, "path": path}) == ["path"]
+
+
+def test_the_console_needs_the_leave_of_the_local_side() -> None:
+    for limits, found in (
+        (Limits(), ["protocol"]),
+        (Limits(local_sinks=("file",)), ["protocol"]),
+        (Limits(local_sinks=("file", "console")), []),
+    ):
+        assert local_problems(limits, protocol="console") == found

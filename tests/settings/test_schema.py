@@ -27,7 +27,7 @@ def test_every_wrong_key_gets_its_own_line() -> None:
         "sampling.rate": "an unknown key / one of by, keep, per_second, ratio, rules",
         "capture.level": "\"loud\" / one of 'off', 'metadata', 'redacted' or 'full'",
         "destinations.a.timeout_s": "0 / a number above 0",
-        "destinations.a.protocol": "\"udp\" / one of 'http/protobuf' or 'grpc'",
+        "destinations.a.protocol": "\"udp\" / one of 'http/protobuf', 'grpc', 'file' or 'console'",
         "extra": "an unknown key / one of capture, conventions, destinations, instrumentation, redaction, sampling",
     }
 

@@ -22,6 +22,7 @@ from llm_observe.tracing.export.verdict import Answer
 from llm_observe.tracing.rendering.privacy import Privacy
 
 _GRPC = "llm_observe.tracing.export.grpc_transport"
+_LOCAL = "llm_observe.tracing.export.local_sinks"
 _VERBOSITY = "GRPC_VERBOSITY"
 
 
@@ -125,7 +126,17 @@ def _silently() -> Iterator[None]:
         os.environ.pop(_VERBOSITY, None)
 
 
+def _local(name: str) -> Callable[[Mapping[str, str]], Sender]:
+    def make(_: Mapping[str, str]) -> Sender:
+        sender: Sender = getattr(late.load(_LOCAL), name)()
+        return sender
+
+    return make
+
+
 _MAKERS: dict[str, Callable[[Mapping[str, str]], Sender]] = {
     "http/protobuf": Transport,
     "grpc": _grpc,
+    "file": _local("FileSink"),
+    "console": _local("Console"),
 }

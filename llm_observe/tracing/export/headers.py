@@ -57,7 +57,9 @@ def resolve(destination: Destination, environ: Mapping[str, str]) -> dict[str, s
 
 
 def _resolved(destination: Destination, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    names = _NAMES[destination.protocol]
+    names = _NAMES.get(destination.protocol)
+    if names is None:  # nobody to tell them to
+        return
     for header, reference in destination.headers.items():
         key, lower = ("headers", header), header.lower()
         if not names.allowed.fullmatch(lower) or names.reserved.fullmatch(lower):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from llm_observe.errors import Problem
 from llm_observe.settings.documents import join_path
 from llm_observe.settings.model import Destination
+from llm_observe.settings.places import LOCAL, place
 from llm_observe.tracing.export import late
 from llm_observe.tracing.export.exchange import Exchange
 from llm_observe.tracing.export.faults import KeyFault
@@ -99,9 +100,11 @@ class _Probe:
         return Problem(path, fault.found, fault.expected)
 
     def _unreachable(self, reason: str) -> Problem:
-        url = target_of(self._destination).url(asked(self._destination))
+        key, where = "endpoint", target_of(self._destination).url(asked(self._destination))
+        if self._destination.protocol in LOCAL:
+            key, where = "protocol", place(self._destination)
         return Problem(
-            join_path(("destinations", self._name, "endpoint")),
-            f"{url}: {reason}",
+            join_path(("destinations", self._name, key)),
+            f"{where}: {reason}",
             "a destination that accepts an empty OTLP request",
         )

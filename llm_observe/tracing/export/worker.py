@@ -22,6 +22,7 @@ from opentelemetry.sdk.resources import Resource
 
 from llm_observe.conventions import NEWEST, GenAI
 from llm_observe.settings.model import Destination
+from llm_observe.settings.places import place
 from llm_observe.tracing.export import late
 from llm_observe.tracing.export.bounds import Bounds
 from llm_observe.tracing.export.entry import Entry
@@ -65,7 +66,7 @@ class DestinationWorker:
         self.name = name
         self._genai = genai
         self._destination: Destination | None = destination
-        self._endpoint, self._protocol = destination.endpoint, destination.protocol
+        self._endpoint, self._protocol = place(destination), destination.protocol
         self._privacy, self._resource, self._bounds, self._environ = (
             privacy,
             resource,
@@ -112,7 +113,7 @@ class DestinationWorker:
         """
         with self._changed:
             self._destination = destination
-            self._endpoint, self._protocol = destination.endpoint, destination.protocol
+            self._endpoint, self._protocol = place(destination), destination.protocol
             self._open_lines(destination)
             self._changed.notify_all()
 
