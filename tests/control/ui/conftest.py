@@ -20,7 +20,7 @@ class Browser(httpx.AsyncClient):
         assert answer.status_code == status, answer.text[:2000]
         return answer.text
 
-    async def submit(self, path: str, **fields: str | list[str]) -> httpx.Response:
+    async def submit(self, path: str, /, **fields: str | list[str]) -> httpx.Response:
         """A form of ours, as a browser sends it."""
         return await self.post(path, data=fields, headers={"origin": LOCAL})
 

@@ -135,6 +135,18 @@ async def test_a_destination_over_grpc_shows_its_protocol_and_keeps_it(
     assert "a URL without a path" in answer.text
 
 
+@pytest.mark.parametrize("protocol", ["file", "console"])
+async def test_a_destination_beside_the_app_is_still_one_after_its_card_was_saved(
+    here: World, browser: Browser, protocol: str
+) -> None:
+    keys = {"protocol": protocol, "path": "/var/log/app/spans.jsonl"}
+    await browser.submit("/settings", form="destination", name="p", **keys)
+    assert (await here.service.settings()).document["destinations"]["p"] == keys
+    page = await browser.text("/settings")
+    assert f"<option selected>{protocol}</option>" in page
+    assert 'value="/var/log/app/spans.jsonl"' in page
+
+
 async def test_the_release_of_the_conventions_is_chosen_and_unset(
     here: World, browser: Browser
 ) -> None:
