@@ -125,6 +125,7 @@ def _recording(seen: Seen, stamp: _Stamp) -> Health:
         "held": status.held,
         "kept": status.kept,
         "unjudged": status.unjudged,
+        **{f"redacted.{rule}": number for rule, number in status.redacted.items()},
     }
     if not status.enabled:
         return stamp.health(error, _KILLED, status="off", attributes=attributes)

@@ -38,7 +38,9 @@ SCORE_COLUMNS = tuple(field.name for field in fields(ScoreLine))
 _SOURCES = {"start": "start_ns"}
 _TIMES = frozenset({"since", "until"})
 _KINDS: dict[str, Any] = {
-    **dict.fromkeys(("tokens_in", "tokens_out", "tokens_total", "start_ns", "end_ns"), "Int64"),
+    **dict.fromkeys(
+        ("finds_total", "tokens_in", "tokens_out", "tokens_total", "start_ns", "end_ns"), "Int64"
+    ),
     **dict.fromkeys(("duration_ms", "ttft_ms", "queue_ms", "tokens_per_s", "cost"), "float64"),
     "error": "bool",
 }

@@ -55,9 +55,11 @@ Find = tuple[int, int, Rule]
 class Seen:
     """Texts of one span with what became of them: a prompt stands in several attributes."""
 
-    __slots__ = ("names", "texts")
+    __slots__ = ("finds", "names", "texts")
 
     def __init__(self) -> None:
+        self.finds: set[tuple[str, str]] = set()
+        """Rule and what it found, each once: to be counted, and to leave nowhere."""
         self.texts: dict[str, str] = {}
         """None that looks like JSON."""
         self.names: dict[str, bool] = {}
@@ -83,12 +85,13 @@ class Redactor:
         self._allowed = [glob(pattern) for pattern in allow]
         self._key = key
 
-    def text(self, text: str, *, after: str = "") -> str:
+    def text(self, text: str, *, after: str = "", seen: Seen | None = None) -> str:
         """Plain text without its finds. Linear in the text.
 
         Args:
             text: What may hold something.
             after: What stands before the text and tells what it is, such as ``password:``.
+            seen: Is told of the finds.
         """
         finds = self.finds(after + text) if after else self.finds(text)
         inside = [
@@ -96,7 +99,11 @@ class Redactor:
             for start, end, rule in finds
             if end > len(after)
         ]
-        return self._without(text, inside) if inside else text
+        if not inside:
+            return text
+        if seen is not None:
+            seen.finds.update((rule.name, text[start:end]) for start, end, rule in inside)
+        return self._without(text, inside)
 
     def finds(self, text: str) -> list[Find]:
         """Where something is in a text, and by which rule; from left to right, none overlapping."""
@@ -155,6 +162,7 @@ class _Walk:
 
     def __init__(self, redactor: Redactor, seen: Seen) -> None:
         self._redactor, self._texts, self._names = redactor, seen.texts, seen.names
+        self._seen = seen
 
     def value(self, value: Any, opens: int) -> Any:
         if isinstance(value, str):
@@ -176,7 +184,7 @@ class _Walk:
         """Of a text that is no JSON by its looks."""
         masked = self._texts.get(text)
         if masked is None:
-            masked = self._texts[text] = self._redactor.text(text)
+            masked = self._texts[text] = self._redactor.text(text, seen=self._seen)
         return masked
 
     def _mapping(self, value: Mapping[Any, Any], opens: int) -> Any:
@@ -189,12 +197,16 @@ class _Walk:
         return result
 
     def _name(self, name: str) -> str:
-        return self._redactor.text(name) if name[:1] in _OPENING else self._plain(name)
+        return (
+            self._redactor.text(name, seen=self._seen)
+            if name[:1] in _OPENING
+            else self._plain(name)
+        )
 
     def _named(self, name: str, item: Any, opens: int) -> Any:
         """A value whose name may tell what it is: ``password``, ``phone``."""
         if isinstance(item, str) and self._tells(name):
-            return self._redactor.text(item, after=f'{name}="')
+            return self._redactor.text(item, after=f'{name}="', seen=self._seen)
         return self.value(item, opens)
 
     def _tells(self, name: str) -> bool:
@@ -212,7 +224,7 @@ class _Walk:
         if body[:1] not in _OPENING or body[-1:] not in _CLOSING:
             return self._plain(text)
         if not opens:
-            return self._redactor.text(text)
+            return self._redactor.text(text, seen=self._seen)
         shown = _unescaped(body)
         if shown is not None and self._redactor.cannot_match_within(shown):
             return text
@@ -222,7 +234,7 @@ class _Walk:
         try:
             inside = json.loads(body)
         except ValueError:
-            return self._redactor.text(text)
+            return self._redactor.text(text, seen=self._seen)
         masked = self.value(inside, opens - 1)
         return text if masked == inside else json.dumps(masked, ensure_ascii=False)
 

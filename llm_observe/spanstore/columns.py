@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from llm_observe.conventions import FINDS
 from llm_observe.spanstore import content, detail
 from llm_observe.spanstore.model import Span, to_json
 from llm_observe.spanstore.schema import SPAN_FIELDS
@@ -36,9 +37,21 @@ PAYLOAD: dict[str, Callable[[Span], Any]] = {
     "attributes": lambda span: to_json(span.attributes),
     "resource": lambda span: to_json(span.resource),
     "events": lambda span: to_json(span.events),
+    "finds": lambda span: to_json(finds_of(span.attributes)),
+    "finds_total": lambda span: sum(finds_of(span.attributes).values()),
     "status_message": lambda span: span.status_message,
 }
 """Columns that are read from the payload, on demand."""
+
+
+def finds_of(attributes: Mapping[str, Any]) -> dict[str, int]:
+    """How many things redaction found in a span, by rule."""
+    prefix = f"{FINDS}."
+    return {
+        key.removeprefix(prefix): value
+        for key, value in attributes.items()
+        if key.startswith(prefix) and isinstance(value, int)
+    }
 
 
 def payload_values(payload: bytes, names: Iterable[str]) -> dict[str, Any]:

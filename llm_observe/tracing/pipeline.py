@@ -38,6 +38,7 @@ from llm_observe.tracing.export.status import PipelineStatus
 from llm_observe.tracing.export.tail import Tail
 from llm_observe.tracing.gate import gate
 from llm_observe.tracing.rendering.privacy import Privacy
+from llm_observe.tracing.rendering.tally import tally
 from llm_observe.tracing.sampling.sampler import LiveSampler
 from llm_observe.tracing.sampling.subjects import service_of
 from llm_observe.tracing.starting import Foreign, OwnProvider, Starter, is_sampled
@@ -219,6 +220,7 @@ class Pipeline:
             faults=gate.count,
             dropped=self._intake.dropped + self._delivery.dropped,
             **self._tail.counts._asdict(),
+            redacted=tally.total(),
             destinations=self._delivery.status(),
         )
 

@@ -127,3 +127,10 @@ def test_health_says_that_nothing_is_recorded() -> None:
     killed = tree(Seen(status=PipelineStatus(enabled=False)), 1, 2).components["recording"]
     assert (killed.status, killed.healthy) == ("off", True)
     assert "instrumentation.enabled" in killed.last_error
+
+
+def test_what_redaction_found_is_counted_by_rule() -> None:
+    health = seen(status=PipelineStatus(redacted={"email": 3, "card": 1}))
+    found = health.components["recording"].attributes
+    assert found.items() >= {"redacted.email": 3, "redacted.card": 1}.items()
+    assert not any("redacted" in key for key in seen().components["recording"].attributes)

@@ -190,3 +190,14 @@ def test_what_is_allowed_stays() -> None:
 
 def test_half_a_surrogate_pair_hides_nothing() -> None:
     assert default().text(f"\ud800 {MAIL}") == "\ud800 [email]"
+
+
+def test_finds_are_told_each_once_for_the_whole_span() -> None:
+    seen = Seen()
+    for value in (f"to {MAIL}", json.dumps({"to": [MAIL, "ann@example.com"]}), {"a": (MAIL,)}):
+        default().value(value, seen)
+    assert seen.finds == {("email", MAIL), ("email", "ann@example.com")}
+    own = redactor(Redaction(allow=("*@example.com",)), None)
+    quiet = Seen()
+    own.value(f"to {MAIL}", quiet)
+    assert quiet.finds == set()

@@ -380,3 +380,14 @@ def explained(path: Path, where: TraceFilter) -> str:
     plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statements[-1]}")]
     db.close()
     return "; ".join(plan)
+
+
+def test_finds_of_redaction_are_a_column_by_rule_and_one_in_all(
+    store: SpanStore, reader: SpanReader
+) -> None:
+    finds = {"llm_observe.redaction.finds.email": 2, "llm_observe.redaction.finds.a.b": 1}
+    write(store, llm("to [email]", attributes=finds), llm("hello"))
+    found = reader.spans(columns=["finds", "finds_total"]).items
+    told = {tuple(sorted(row["finds"].items())) for row in found}
+    assert told == {(("a.b", 1), ("email", 2)), ()}
+    assert sorted(row["finds_total"] for row in found) == [0, 3]

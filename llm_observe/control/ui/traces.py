@@ -13,6 +13,7 @@ from llm_observe.control.rules.model import VersionSummary
 from llm_observe.control.ui import calls, charts, filters, waterfall
 from llm_observe.control.ui.site import Site
 from llm_observe.control.ui.templating import HEADERS
+from llm_observe.spanstore.columns import finds_of
 from llm_observe.spanstore.model import Page, Span, TraceSummary
 
 PAGE = 50
@@ -92,6 +93,7 @@ class Traces:
             slowness=calls.slowness(span) if calls.is_call(span) else None,
             hidden=calls.hidden(span) if calls.is_call(span) else None,
             answers=calls.answers(span),
+            finds=finds_of(span.attributes),
             settings_version=await self._version_of(span),
         )
 

@@ -18,6 +18,7 @@ from opentelemetry.trace import Link, Status, StatusCode
 from llm_observe.conventions import (
     CAPTURE_LEVEL,
     CONTENT_DROPPED,
+    FINDS,
     KEPT,
     NEWEST,
     GenAI,
@@ -41,6 +42,7 @@ from llm_observe.tracing.rendering.render import (
     scrub_event,
     scrub_status,
 )
+from llm_observe.tracing.rendering.tally import tally
 from llm_observe.tracing.sampling.routes import route_of
 from llm_observe.tracing.sampling.subjects import service_of, subject_of_attributes, subject_of_call
 from llm_observe.tracing.span import CallSpan
@@ -69,7 +71,7 @@ class OutgoingSpan(ReadableSpan):
         )
         self._original = original
 
-    def say(self, key: str, value: str) -> None:
+    def say(self, key: str, value: str | int) -> None:
         """One attribute more."""
         self._attributes = {**(self.attributes or {}), key: value}
 
@@ -110,7 +112,12 @@ def _subject(entry: Entry, service: str) -> Subject:
 
 def present(entry: Entry, by: By, resource: Resource, genai: GenAI = NEWEST) -> OutgoingSpan:
     """The span as it may leave, a call's under these names. Never raises."""
-    span = _presented(entry, filter_of(by), resource, genai)
+    keep = filter_of(by)
+    span = _presented(entry, keep, resource, genai)
+    finds = keep.finds()
+    for rule, number in finds.items():
+        span.say(f"{FINDS}.{rule}", number)
+    tally.add(entry.span, finds)
     if entry.kept:
         span.say(KEPT, entry.kept)
     return span

@@ -115,4 +115,7 @@ class PipelineStatus:
     unjudged: int = 0
     """Spans dropped beyond the bounds of what is held, before their trace was over."""
 
+    redacted: Mapping[str, int] = field(default_factory=dict)
+    """What redaction found in spans that left, by rule; each span counts once."""
+
     destinations: Mapping[str, DestinationStatus] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from functools import cache, partial
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, Status, StatusCode
 
-from llm_observe.conventions import CONTEXT_ATTRIBUTES, CONTEXT_FIELDS, Kind, kind_of
+from llm_observe.conventions import CONTEXT_ATTRIBUTES, CONTEXT_FIELDS, FINDS, Kind, kind_of
 from llm_observe.policy.capture import Verdict, verdict
 from llm_observe.settings.model import CaptureLevel, Settings
 from llm_observe.tracing.call import Call
@@ -20,7 +20,7 @@ from llm_observe.tracing.export.cleaning import clean, clean_text
 from llm_observe.tracing.export.entry import Entry
 from llm_observe.tracing.foreign.fit import fitted, room_on
 from llm_observe.tracing.rendering.filtering import filter_under, privacy_of
-from llm_observe.tracing.rendering.render import Rendered, render
+from llm_observe.tracing.rendering.render import Filter, Rendered, render
 from llm_observe.tracing.sampling.routes import route_of
 from llm_observe.tracing.sampling.subjects import subject_of_call
 
@@ -98,9 +98,14 @@ def write(span: Span, call: Call, settings: Settings, service: str) -> None:
             privacy_of(settings), lambda: subject_of_call(call, service, there, route_of(span))
         )
         rendered = render(call, keep, settings.conventions.genai)
-        attributes = clean(rendered.attributes)
+        attributes = clean(rendered.attributes) | found(keep)
         span.set_attributes(fitted(attributes, room_on(span, attributes)))
         _tell(span, rendered)
+
+
+def found(keep: Filter) -> dict[str, int]:
+    """What redaction found in a span, as its attributes."""
+    return {f"{FINDS}.{rule}": number for rule, number in keep.finds().items()}
 
 
 def allowed(context: Context, level: CaptureLevel) -> Context:

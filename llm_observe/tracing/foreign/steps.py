@@ -29,6 +29,7 @@ from llm_observe.tracing.around.stepping import SCOPE, outcome, words
 from llm_observe.tracing.call import class_name
 from llm_observe.tracing.contexts import within
 from llm_observe.tracing.export.cleaning import clean, clean_text
+from llm_observe.tracing.foreign.ending import found
 from llm_observe.tracing.foreign.fit import fitted, room_on
 from llm_observe.tracing.rendering.filtering import filter_under, privacy_of
 from llm_observe.tracing.rendering.scrubbing import Filter, scrub, scrub_event, scrub_status
@@ -117,7 +118,11 @@ def _write(
     everything = {**said, **(outcome(error) if error is not None else {})}
     keep = _filter(everything, settings, service, route_of(span))
     kept = _through(keep, everything, settings)
-    kept |= {CAPTURE_LEVEL: str(keep.level)} | ({CONFIG_HASH: config_hash} if config_hash else {})
+    kept |= (
+        found(keep)
+        | {CAPTURE_LEVEL: str(keep.level)}
+        | ({CONFIG_HASH: config_hash} if config_hash else {})
+    )
     span.set_attributes(fitted(kept, room_on(span, kept)))
     if isinstance(error, Exception):
         span.add_event("exception", clean(scrub_event(_exception(error), keep, llm=True)))

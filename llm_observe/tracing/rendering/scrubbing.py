@@ -9,6 +9,7 @@ quotes the prompt and travels up to spans that know nothing of LLMs.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -70,6 +71,12 @@ class Filter:
             return None
         kept = self._masked(value) if rule is Verdict.MASK else value
         return self._shortened(kept) if self._most and not brief else kept
+
+    def finds(self) -> dict[str, int]:
+        """How many different things each rule found in the values so far."""
+        if self._seen is None or not self._seen.finds:
+            return {}
+        return dict(sorted(Counter(rule for rule, _ in self._seen.finds).items()))
 
     def _masked(self, value: Any) -> Any:
         if not isinstance(value, str):

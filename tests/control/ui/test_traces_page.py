@@ -201,3 +201,14 @@ async def test_a_deleted_session_is_gone_with_its_content(here: World, browser: 
     await browser.text(f"/traces/{trace}", 404)
     assert "secret question" not in await browser.text("/traces?range=all")
     assert "1 trace deleted" in await browser.text("/sessions?deleted=1")
+
+
+async def test_a_span_shows_what_redaction_found_in_it_by_rule(
+    here: World, browser: Browser
+) -> None:
+    finds = {f"llm_observe.redaction.finds.{rule}": n for rule, n in (("email", 2), ("a.b", 1))}
+    trace = here.call("to [email]", level="redacted", **finds)
+    page = await browser.text(f"/traces/{trace}")
+    assert re.search(r"<dt>Redacted</dt>.*a\.b 1</span>.*email 2</span>", page, re.DOTALL)
+    quiet = here.call("hello", level="redacted")
+    assert "<dt>Redacted</dt>" not in await browser.text(f"/traces/{quiet}")

@@ -244,3 +244,14 @@ def test_a_rule_by_route_of_the_apps_own_holds_for_a_step_and_a_call_inside() ->
             told = [span for span in here.spans if CANARY in span.to_json()]
             assert len(here.spans) == 3
             assert len(told) == (2 if there else 0)
+
+
+def test_what_redaction_found_is_said_on_the_apps_own_spans() -> None:
+    with place("redacted") as here:
+        with trace("step") as step:
+            step.input = "to joe@example.com"
+            call = Call(provider="replicate", input=[Message("user", "ann@example.com")])
+            here.recorder.finish(here.recorder.start(call), call)
+        told = [(span.attributes or {})["llm_observe.redaction.finds.email"] for span in here.spans]
+        assert told == [1, 1]
+        assert "@example.com" not in here.everything()
