@@ -100,7 +100,14 @@ SHAPES = (
     Shape(r"[0-9]{8}:[A-Za-z0-9_-]{35}", _TELEGRAM, before=2),
     Shape(r"\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27}", _DISCORD, before=26),
     Shape(r"(?i)(?:bearer|basic)[^A-Za-z]", _BEARER, spans=if_so(_is_token, 1)),
-    Shape(_SIGN + r"[A-Za-z_-]{0,12}[\"'”]?\s{0,4}[:=：]", _NAMED, before=16, spans=_named),
+    Shape(
+        # With the shortest value that counts: `max_tokens: 512` stands in every span.
+        _SIGN + r"[A-Za-z_-]{0,12}[\"'”]?\s{0,4}[:=：]\s{0,4}"
+        r"(?:[\"'“][^\"'\n”]{6}|[^\s\"',;}，。；！？、）”]{6})",
+        _NAMED,
+        before=16,
+        spans=_named,
+    ),
     Shape(
         _SIGN + r"(?: is | was |是|为| |：)[\"'“ ]?[!-~]{6}",
         _SAID,
