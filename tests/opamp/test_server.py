@@ -559,6 +559,21 @@ def test_connections_that_are_not_wanted_any_more_are_not_offered() -> None:
     assert not reply(server).HasField("connection_settings")
 
 
+@pytest.mark.opamp("Z-14")
+@pytest.mark.parametrize("asked", [{}, {"opamp": {"certificate_request": {"csr": b"-----BEGIN"}}}])
+def test_what_this_server_does_not_do_yet_is_passed_over_and_answered(asked: Any) -> None:
+    server = known()
+    packages = {"packages": {"a": {"name": "a"}}, "server_provided_all_packages_hash": b"h"}
+    request = message(
+        1, capabilities=0, package_statuses=packages, connection_settings_request=asked
+    )
+    assert server.receive(request) == ()
+    answer = reply(server)
+    assert not answer.HasField("error_response")
+    assert not answer.HasField("connection_settings")
+    assert not answer.HasField("packages_available")
+
+
 @pytest.mark.opamp("L-06", "L-12")
 def test_what_does_not_fit_one_message_has_the_next_one() -> None:
     capabilities = int(MANAGED | TAKES_ALL)
