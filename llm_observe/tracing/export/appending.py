@@ -62,7 +62,7 @@ def append(
                 fd = _with_room(fd, folder, place, len(line), until)
                 _write(fd, line)
         finally:
-            os.close(fd)
+            _let_go(fd)
 
 
 @contextlib.contextmanager
@@ -87,9 +87,9 @@ def _locked(folder: int, name: str, until: float) -> int:
                 _look(fd)
                 return fd
         except BaseException:
-            os.close(fd)
+            _let_go(fd)
             raise
-        os.close(fd)
+        _let_go(fd)
         if time.monotonic() >= until:
             raise Unusable("locked by another process")
         time.sleep(_POLL_S)
@@ -110,6 +110,12 @@ def _lock(fd: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _let_go(fd: int) -> None:
+    """Unlocked by name: a child that was forked meanwhile has the descriptor too, and keeps it."""
+    fcntl.flock(fd, fcntl.LOCK_UN)
+    os.close(fd)
 
 
 def _is(fd: int, folder: int, name: str) -> bool:
@@ -147,7 +153,7 @@ def _with_room(fd: int, folder: int, place: Place, size: int, until: float) -> i
     name = place.names[-1]
     _make_way(folder, name, place.kept)
     new = _locked(folder, name, until)
-    os.close(fd)
+    _let_go(fd)
     return new
 
 

@@ -190,3 +190,27 @@ def test_a_disk_that_is_full_keeps_no_half_line(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], check=False)
     assert done.returncode == 7
     assert (tmp_path / "a.jsonl").read_bytes() == LINE * 12
+
+
+FORKING = """
+import os, sys, time
+from llm_observe.tracing.export.appending import Place, append
+place, children = Place(sys.argv[1], ("a.jsonl",), 10_000, 1), []
+def fork():
+    children.append(os.fork())
+    if not children[-1]:
+        time.sleep(120)
+        os._exit(0)
+    return False
+append(place, [b'{"n":1}\\n'], time.monotonic() + 60, fork)
+try:
+    append(place, [b'{"n":1}\\n'], time.monotonic() + 1)
+finally:
+    os.kill(children[0], 9)
+"""
+
+
+def test_a_child_forked_meanwhile_does_not_keep_the_file_locked(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", FORKING, str(tmp_path)], check=False)
+    assert done.returncode == 0
+    assert (tmp_path / "a.jsonl").read_bytes() == LINE * 2
