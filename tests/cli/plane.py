@@ -89,7 +89,13 @@ def agent(server: str, service: str, manner: Manner = "acknowledges") -> Iterato
         description=AgentDescription({"service.name": service}, {}),
         health=Health(True, status="fine"),
         effective_config={"llm-observe": ConfigFile(document, "application/json")},
-        components=Components(b"c", {"settings": Component({"schema.hash": schema_hash()})}),
+        components=Components(
+            b"c",
+            {
+                "settings": Component({"schema.hash": schema_hash()}),
+                "detectors": Component({}, {"email": Component({})}),
+            },
+        ),
     )
     ready.set()
     client.start()

@@ -159,3 +159,12 @@ def test_no_agent_and_no_trace_say_the_next_step(service: str, capsys: Out) -> N
     assert "LLM_OBSERVE_SERVER=" in capsys.readouterr().out
     assert run(["traces", "-s", service]) == 0
     assert "sampling.ratio" in capsys.readouterr().out
+
+
+def test_who_will_refuse_is_said_and_why(server: str, service: str, capsys: Out) -> None:
+    with agent(server, service) as uid:
+        assert run(["set", "redaction.detectors.id-pl.enabled=true", "-s", service]) == 0
+        assert f"{uid} will refuse it: redaction.detectors.id-pl" in capsys.readouterr().out
+        assert run(["set", "redaction.detectors.email.enabled=true", "-s", service, "-u",
+                    "redaction.detectors.id-pl"]) == 0  # fmt: skip
+        assert "will refuse" not in capsys.readouterr().out

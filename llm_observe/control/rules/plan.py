@@ -118,8 +118,12 @@ def _needs(document: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for name, choice in document.get("redaction", {}).get("detectors", {}).items():
         if choice.get("enabled", True):
             yield "detectors", join_path(("redaction", "detectors", name)), name
-    for name in document.get("instrumentation", {}).get("providers", {}):
+    instrumentation = document.get("instrumentation", {})
+    for name in instrumentation.get("providers", {}):
         yield "instrumentors", join_path(("instrumentation", "providers", name)), name
+    for name, switch in instrumentation.get("others", {}).items():
+        if switch.get("enabled"):
+            yield "instrumentors", join_path(("instrumentation", "others", name)), name
 
 
 def reported(record: AgentRecord, what: str) -> Collection[str] | None:

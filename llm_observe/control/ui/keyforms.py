@@ -38,6 +38,7 @@ TITLES: Mapping[str, tuple[str, str]] = {
     "redaction.detectors": ("Detectors", "detector"),
     "redaction.patterns": ("Patterns of your own", "pattern"),
     "instrumentation.providers": ("Client libraries", "library"),
+    "instrumentation.others": ("Instrumentors of others", "instrumentor"),
 }
 """Heading of a list, and what one of it is called."""
 

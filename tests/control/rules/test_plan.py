@@ -124,6 +124,8 @@ def test_an_agent_of_another_schema_is_told_of_beforehand_and_not_sent_what_it_l
         ({"redaction": {"detectors": {"id-pl": {"enabled": False}}}}, []),
         ({"instrumentation": {"providers": {"replicate": {}}}}, []),
         ({"instrumentation": {"providers": {"a.b": {}}}}, [r"instrumentation.providers.a\.b"]),
+        ({"instrumentation": {"others": {"p": {"enabled": True}}}}, ["instrumentation.others.p"]),
+        ({"instrumentation": {"others": {"p": {"enabled": False}}}}, []),
         ({"sampling": {"ratio": 1}}, []),
     ],
 )
