@@ -172,6 +172,21 @@ def test_several_processes_share_a_file_and_lose_no_line(tmp_path: Path) -> None
     assert all(file.stat().st_size <= 4000 for file in tmp_path.iterdir())
 
 
+def test_a_file_that_was_moved_aside_before_it_was_locked_is_opened_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, lock = put(tmp_path), fcntl.flock
+
+    def just_too_late(fd: int, how: int) -> None:
+        if not file.with_name("a.jsonl.1").exists():
+            file.rename(file.with_name("a.jsonl.1"))
+        lock(fd, how)
+
+    monkeypatch.setattr(fcntl, "flock", just_too_late)
+    put(tmp_path)
+    assert file.read_bytes() == file.with_name("a.jsonl.1").read_bytes() == LINE
+
+
 FULL = """
 import resource, sys, time
 from llm_observe.tracing.export.appending import Place, append
