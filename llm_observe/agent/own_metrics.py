@@ -90,10 +90,8 @@ ROWS = (
 def request(resource: Resource, now: Vitals, before: Vitals | None, since_ns: int) -> bytes:
     """An encoded export request: this look at the process; ``before`` is the one before it.
 
-    ``since_ns`` (Unix time) is when counting began, where the system does not tell the start.
+    ``since_ns`` (Unix time) is when counting began: the same in all requests of a process.
     """
-    if now.uptime_s is not None:
-        since_ns = now.at_ns - int(now.uptime_s * 1e9)
     metrics = [metric for row in ROWS if (metric := _metric(row, now, before, since_ns))]
     scope = ScopeMetrics(InstrumentationScope(SCOPE, __version__), metrics, "")
     return otlp.metrics(MetricsData([ResourceMetrics(resource, [scope], "")]))

@@ -6,7 +6,6 @@ became, and to no other: a backend of the app's own is not flooded with what nob
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -33,7 +32,7 @@ class Pulse:
     ) -> None:
         self._send, self._look = send, look
         self._due = float("-inf")
-        self._since_ns = time.time_ns()
+        self._since_ns: int | None = None
         self._before: Vitals | None = None
 
     def beat(self, own: Own, resource: Resource, now: float) -> None:
@@ -47,6 +46,8 @@ class Pulse:
 
     def _tell(self, name: str, resource: Resource) -> None:
         seen = self._look()
+        if self._since_ns is None:  # once: to who receives them another start is a restart
+            self._since_ns = seen.started_ns or seen.at_ns
         encoder: Any = late.load(_ENCODER)
         self._send(name, encoder.request(resource, seen, self._before, self._since_ns))
         self._before = seen

@@ -46,6 +46,11 @@ class Vitals:
     involuntary_switches: int | None = None
 
     @property
+    def started_ns(self) -> int | None:
+        """When it was started, in Unix time; by the system's word alone, and to its precision."""
+        return None if self.uptime_s is None else self.at_ns - int(self.uptime_s * 1e9)
+
+    @property
     def cpu_s(self) -> float:
         """All CPU time that it has taken."""
         return self.user_s + self.system_s

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
@@ -84,6 +85,24 @@ def test_they_go_where_the_metrics_are_wanted_and_not_where_the_traces_are(bench
     assert [name for name, _ in sent(bench)] == ["opamp-metrics"]
 
 
+def test_sums_count_from_one_moment_so_that_no_receiver_takes_it_for_a_restart(
+    bench: Bench,
+) -> None:
+    bench.offer_connections(ConnectionOffer(b"1", own_metrics=METRICS))
+    for _ in range(3):
+        bench.wait(10)
+    bench.offer_connections(ConnectionOffer(b"2", own_metrics=ConnectionSettings("")))
+    bench.offer_connections(ConnectionOffer(b"3", own_metrics=METRICS))
+    starts = {
+        point.start_time_unix_nano
+        for _, request in sent(bench)
+        for point in by_name(request)["process.cpu.time"].sum.data_points
+    }
+    assert len(starts) == 1
+    (start,) = starts
+    assert abs(start / 1e9 - psutil.Process().create_time()) < 2
+
+
 @pytest.mark.opamp("D-02", "O-10")
 def test_their_resource_is_what_the_agent_says_it_is(bench: Bench) -> None:
     bench.offer_connections(ConnectionOffer(b"1", own_metrics=METRICS))
@@ -130,7 +149,7 @@ def _convention(name: str) -> dict[str, str]:
 
 
 def test_values_are_those_of_the_process_and_sums_count_from_its_start() -> None:
-    found = encoded(NOW, replace(NOW, at_ns=90 * SECOND, user_s=1.0))
+    found = encoded(NOW, replace(NOW, at_ns=90 * SECOND, user_s=1.0), NOW.started_ns or 0)
     cpu = found["process.cpu.time"].sum.data_points
     modes = {p.attributes[0].value.string_value: p.as_double for p in cpu}
     assert modes == {"user": 3.0, "system": 1.0}
