@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -139,3 +142,20 @@ def is_right(document: dict[str, Any]) -> bool:
     except SettingsError:
         return False
     return True
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"), [("settings ch", "check"), ("settings check --ou", "--output")]
+)
+def test_the_shell_completes_the_command_and_its_options(typed: str, offered: str) -> None:
+    words = f"llm-observe {typed}"
+    asked = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" ")), COMPLETE: "complete_bash"}
+    program = "from llm_observe.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, **asked}, capture_output=True,
+        text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.stdout.split() == [offered]
+
+
+COMPLETE = "_LLM_OBSERVE_COMPLETE"

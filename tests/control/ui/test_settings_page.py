@@ -306,3 +306,19 @@ async def test_an_agents_page_shows_its_detectors_and_instrumentors(
     page = await browser.text(f"/agents/{CHATBOT}")
     assert re.search(r"email</span>.*id-cn</span>", page, re.DOTALL)
     assert "replicate" in page
+
+
+async def test_markup_in_names_and_values_stays_text(here: World, browser: Browser) -> None:
+    name = "\"><script>alert('n')</script>"
+    rule = {"form": "entry", "list": "capture.rules", "name": name}
+    refused = await browser.submit("/settings", **rule, **{"match.user": name, "order": "x"})
+    assert refused.status_code == 422
+    asked = await browser.submit("/settings", **rule, **{"match.user": name}, preview="yes")
+    await browser.submit("/settings", **rule, **{"match.user": name})
+    pages = (refused.text, asked.text, await browser.text("/settings"))
+    assert all("&lt;script&gt;" in page and "<script>alert" not in page for page in pages)
+    drop = {"form": "drop", "list": "capture.rules", "name": name}
+    asked = await browser.submit("/settings", **drop)  # without the rule more may be recorded
+    assert "This records more than now" in asked.text
+    await browser.submit("/settings", **drop, confirm="yes")
+    assert (await here.service.settings()).document == {}
