@@ -10,6 +10,7 @@ plain HTTP are told apart by taking turns; see `llm_observe.opamp.twins`.
 from __future__ import annotations
 
 import asyncio
+import heapq
 import time
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
@@ -229,13 +230,14 @@ class Registry:
         return link
 
     def _forget_oldest(self) -> bool:
-        gone = [link for link in self._links.values() if not link.connected]
-        if not gone:
-            return False
-        oldest = min(gone, key=lambda link: link.last_seen).uid
-        del self._links[oldest]
-        self._twins.pop(oldest, None)
-        return True
+        """Some at once: to look through all of them for each new agent would hold up all others."""
+        gone = (link for link in self._links.values() if not link.connected)
+        some = max(1, self._max_agents // 100)
+        oldest = heapq.nsmallest(some, gone, key=lambda link: link.last_seen)
+        for link in oldest:
+            del self._links[link.uid]
+            self._twins.pop(link.uid, None)
+        return bool(oldest)
 
     def _move(self, link: AgentLink, line: Line | None) -> None:
         former, link.line = link.line, line

@@ -308,6 +308,18 @@ async def test_no_room_for_another_agent_is_said_so(recorder: Recorder) -> None:
         assert list(server.agents) == [OTHER]
 
 
+async def test_the_agents_that_are_gone_for_longest_make_room(recorder: Recorder) -> None:
+    server = make_server(recorder, max_agents=200)
+    hands = [Hand(number.to_bytes(16)) for number in range(1, 202)]
+    async with Socket(server).open() as line:
+        await line.got()
+        for hand in hands[:200]:
+            await line.exchange(hand.hello())
+            await line.exchange(hand.says(agent_disconnect=opamp_pb2.AgentDisconnect()))
+        await line.exchange(hands[200].hello())
+    assert list(server.agents) == [hand.uid for hand in hands[2:]]
+
+
 @pytest.mark.opamp("Y-01")
 async def test_one_line_does_not_take_the_room_of_all_others(recorder: Recorder) -> None:
     server = make_server(recorder, max_agents_per_connection=2)
