@@ -1,7 +1,8 @@
 """The bounds of export: how much is kept, how much is sent at once, how long things may take.
 
 They belong to the process and are read once, so a remote party can never raise what an
-application spends on its telemetry.
+application spends on its telemetry; but for the queue of a destination, which settings may size
+within the local limit `queue_mib`.
 """
 
 from __future__ import annotations
