@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any
 
+_BUDGETS = (8 << 20, 64 << 20)
+"""Bytes that all patterns may take together; most take a fraction of the first."""
+
 Candidates = Callable[[str], Sequence[int]]
 """The numbers of the patterns that a text may match, in their order."""
 Places = Callable[[str], Iterable[tuple[int, int]]]
@@ -39,16 +42,13 @@ def compiled(pattern: str) -> Any:
 def prefilter(patterns: Sequence[str]) -> Candidates:
     """One pass over a text that tells which of many patterns it can match at all.
 
-    Without RE2 every pattern may match. The patterns must be such as RE2 reads.
+    Without RE2 every pattern may match, and so it is where the patterns are too large together.
+    They must be such as RE2 reads.
     """
     every = range(len(patterns))
-    module = re2()
-    if module is None or not patterns:
+    found = _together(patterns) if patterns and re2() is not None else None
+    if found is None:
         return lambda text: every
-    found = module.Set.SearchSet()
-    for pattern in patterns:
-        found.Add(pattern)
-    found.Compile()
 
     def candidates(text: str) -> Sequence[int]:
         try:
@@ -58,6 +58,22 @@ def prefilter(patterns: Sequence[str]) -> Candidates:
             return every
 
     return candidates
+
+
+def _together(patterns: Sequence[str]) -> Any:
+    """All patterns as one; None if they are too large together, though none is alone."""
+    for budget in _BUDGETS:
+        options = re2().Options()
+        options.log_errors, options.max_mem = False, budget
+        found = re2().Set.SearchSet(options)
+        for pattern in patterns:
+            found.Add(pattern)
+        try:
+            found.Compile()
+        except re2().error:
+            continue
+        return found
+    return None
 
 
 def scanner(pattern: str) -> Places:

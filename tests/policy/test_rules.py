@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from llm_observe.policy import national_ids, rules
-from llm_observe.policy.rules import available, default, problems, redactor, usual
+from llm_observe.policy.rules import MOST_PATTERNS, available, default, problems, redactor, usual
 from llm_observe.settings.model import DetectorChoice, PatternRule, Redaction
 
 TEXT = "joe@example.com, 44051401458, EMP-00042"
@@ -91,3 +91,18 @@ def test_without_the_libraries_what_needs_them_is_a_problem(
 def test_names_are_listed_once() -> None:
     assert len(set(available())) == len(available())
     assert {detector.name for detector in usual()} < set(available())
+
+
+@pytest.mark.parametrize("count", [2, 8, MOST_PATTERNS])
+def test_patterns_that_are_large_together_are_found_all_the_same(count: int) -> None:
+    patterns = {
+        f"p{number}": PatternRule(pattern=rf"zz{number}\pL{{1,100}}[0-9]{{3}}q")
+        for number in range(count)
+    }
+    settings = Redaction(patterns=patterns)
+    assert not list(problems(settings))
+    own = redactor(settings, None).value
+    for number in {0, count - 1}:
+        assert own(f"see zz{number}abc123q") == f"see [p{number}]"
+    assert own('{"to": "joe@example.com"}') == '{"to": "[email]"}'
+    assert own("nothing") == "nothing"
