@@ -18,7 +18,7 @@ RECEIVERS = "ABC"
 _WEIGHTS = {
     "offer": 20, "call": 16, "begin": 8, "end": 6, "remark": 5, "stream": 6, "read": 6, "foreign": 9,
     "step": 8, "score": 4, "mode": 12, "tick": 5, "asleep": 3, "fault": 4, "flush": 10, "restart": 1,
-    "jam": 4,
+    "jam": 4, "refused": 3,
 }  # fmt: skip
 
 
@@ -30,12 +30,50 @@ def sequence(seed: int) -> list[Action]:
     names, weights = zip(*_WEIGHTS.items(), strict=True)
     for _ in range(rng.randint(6, 16)):
         (name,) = rng.choices(names, weights)
-        if name != "offer":
-            actions.append((name, *_MORE.get(name, _nothing)(rng)))
-        if name in ("offer", "jam"):  # what is stuck is what a change must not forget
+        if name == "offer":
             document = _next(rng, document)
             actions.append(("offer", document))
+        elif name in _TELLING:
+            more, document = _TELLING[name](rng, document, f"n{len(actions)}")
+            actions += more
+        else:
+            actions.append((name, *_MORE.get(name, _nothing)(rng)))
     return actions
+
+
+Told = tuple[list[Action], dict[str, Any]]
+"""Actions that belong together, and the document after them."""
+
+
+def _stuck(rng: random.Random, document: dict[str, Any], name: str) -> Told:
+    """What is stuck on its way is what a change must not forget."""
+    before = _granted(document, name) if rng.random() < 0.4 else document
+    after = document if before is not document else _next(rng, document)
+    jam = ("jam", rng.choice(MODELS))
+    return [*([("offer", before)] if before is not after else []), jam, ("offer", after)], after
+
+
+def _slept(rng: random.Random, document: dict[str, Any], name: str) -> Told:
+    """A grant ends, seen by the agent or not, the wall clock turned or not."""
+    document = _granted(document, name)
+    passing = rng.choice((("asleep", 60.0), ("tick", 60.0, -300.0)))
+    return [("offer", document), passing, ("call", *_MORE["call"](rng))], document
+
+
+def _refused(rng: random.Random, document: dict[str, Any], _: str) -> Told:
+    """A change that fails, since a receiver of it does not answer; what is tighter in it holds."""
+    place = rng.choice(RECEIVERS)
+    to = {"compression": "none", "timeout_s": 0.5, "signals": ["traces"], "endpoint": place}
+    wanted = _level(rng, {**document, "destinations": {**document["destinations"], "c": to}})
+    broken, well = ("mode", place, "broken"), ("mode", place, "well")
+    return [broken, ("offer", wanted), well, ("call", *_MORE["call"](rng))], document
+
+
+_TELLING: dict[str, Callable[[random.Random, dict[str, Any], str], Told]] = {
+    "jam": _stuck,
+    "asleep": _slept,
+    "refused": _refused,
+}
 
 
 def shorter(actions: Sequence[Action], still: Callable[[Sequence[Action]], bool]) -> list[Action]:
@@ -56,7 +94,7 @@ def shorter(actions: Sequence[Action], still: Callable[[Sequence[Action]], bool]
 def _first(rng: random.Random) -> dict[str, Any]:
     level = rng.choices(LEVELS, (1, 3, 5, 8))[0]
     made = {"capture": {"level": level}, "destinations": _destinations(rng)}
-    for change in rng.choice(((), (_detector,), (_grant,), (_detector, _pattern))):
+    for change in rng.choice(((), (_detector,), (_grant,), (_detector, _pattern), (_part, _rule))):
         made = change(rng, made)
     return made
 
@@ -88,6 +126,12 @@ def _grant(rng: random.Random, made: dict[str, Any]) -> dict[str, Any]:
         "until": rng.choice((20, 50, 500)), "longest_s": rng.choice((10.0, 30.0, 400.0)),
     }  # fmt: skip
     return _toggled(rng, made, "capture", "grants", rng.choice("ghij"), grant)
+
+
+def _granted(made: dict[str, Any], name: str) -> dict[str, Any]:
+    """With a grant that a minute later is over."""
+    grant = {"match": {}, "level": "full", "until": 50, "longest_s": 30.0}
+    return merge(made, {"capture": {"grants": {name: grant}}})
 
 
 def _cut(rng: random.Random, made: dict[str, Any]) -> dict[str, Any]:
@@ -167,13 +211,11 @@ _MORE: dict[str, Callable[[random.Random], tuple[Any, ...]]] = {
         _size(r),
     ),
     "begin": lambda r: (r.choice(MODELS), _size(r)),
-    "jam": lambda r: (r.choice(MODELS),),
     "end": lambda r: (r.choice(("well", "failed")),),
     "foreign": lambda r: (r.choice((True, True, False)),),
     "step": lambda r: (r.choice(("chain", "tool", "retriever")), r.random() < 0.3),
     "mode": lambda r: (r.choice(RECEIVERS), r.choice(("well", *MODES))),
     "tick": lambda r: (r.choice((5.0, 15.0, 60.0)), r.choice((None, None, -300.0, 300.0))),
-    "asleep": lambda r: (r.choice((15.0, 60.0)),),
     "fault": lambda r: (r.choice(("", "", "detector", "rendering", "levels")),),
 }
 

@@ -161,6 +161,13 @@ class World:
         patch.connect(None)
         self._boundary()
         self._judge()
+        self._release()
+
+    def _release(self) -> None:
+        """As the end of a process does: its folder is anybody's again."""
+        folder = self.runtime.standing.lastgood._folder
+        if folder is not None:
+            folder.release()
 
     # -- what happens --------------------------------------------------------------------------
 
@@ -247,13 +254,16 @@ class World:
 
     def do_asleep(self, seconds: float) -> None:
         """Time passes while nothing is under way, and the agent does not see it."""
-        if self.pipeline.flush(0.05):
+        for receiver in self.post.receivers.values():
+            receiver.mode = "well"
+        if self.pipeline.flush(1.0):
             self._pass(seconds, None)
             self._boundary()
 
     def do_restart(self) -> None:
         """The program is killed and starts again in the same folder."""
         self.pipeline.shutdown(0.0)
+        self._release()
         for open_ in (self._open, self._streams, self._ended):
             open_.clear()
         self._begin()
