@@ -56,8 +56,9 @@ def _stuck(rng: random.Random, document: dict[str, Any], name: str) -> Told:
 def _slept(rng: random.Random, document: dict[str, Any], name: str) -> Told:
     """A grant ends, seen by the agent or not, the wall clock turned or not."""
     document = _granted(document, name)
-    passing = rng.choice((("asleep", 60.0), ("tick", 60.0, -300.0)))
-    return [("offer", document), passing, ("call", *_MORE["call"](rng))], document
+    stuck: list[Action] = [("jam", rng.choice(MODELS)), ("tick", 60.0, None)]
+    passing = rng.choice(([("asleep", 60.0)], [("tick", 60.0, -300.0)], stuck))
+    return [("offer", document), *passing, ("call", *_MORE["call"](rng))], document
 
 
 def _refused(rng: random.Random, document: dict[str, Any], _: str) -> Told:

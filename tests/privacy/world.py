@@ -304,7 +304,11 @@ class World:
     def _pass(self, seconds: float, wall: float | None) -> None:
         self.boot, self.wall = self.boot + seconds, self.wall + (seconds if wall is None else wall)
         now = self.clocks()
-        self._over |= {name for name, grant in self._given.items() if now.reached(grant.ends)}
+        self._over |= {
+            name
+            for name, grant in self._given.items()
+            if now.boot >= grant.ends.boot or now.wall >= grant.ends.wall
+        }
 
     def _boundary(self) -> None:
         """From here on what leaves is judged by what holds now; until here, by what held too."""
