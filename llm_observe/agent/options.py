@@ -216,8 +216,8 @@ def _default_layer(
     return {"destinations": {CONTROL_PLANE: destination}}
 
 
-_LIMIT_LISTS = ("destination_hosts", "remote_keys", *PERMITS)
-_LIMIT_NUMBERS = {"grant_longest_s": "seconds", "queue_mib": "MiB"}
+_LIMIT_LISTS = ("destination_hosts", "remote_keys", "references", *PERMITS)
+_LIMIT_NUMBERS = {"grant_longest_s": "seconds", "queue_mib": "MiB", "buffer_mib": "MiB"}
 _LIMIT_KEYS = ("capture_level", *_LIMIT_LISTS, *_LIMIT_NUMBERS)
 
 
@@ -232,6 +232,8 @@ def _limits(given: Limits | Mapping[str, Any] | None, environment: Limits) -> Li
         remote_keys=_stricter(code.remote_keys, environment.remote_keys),
         grant_longest_s=min(code.grant_longest_s, environment.grant_longest_s),
         queue_mib=min(code.queue_mib, environment.queue_mib),
+        buffer_mib=min(code.buffer_mib, environment.buffer_mib),
+        references=_stricter(code.references, environment.references),
         local_sinks=_stricter(code.local_sinks, environment.local_sinks),
         file_folders=_within(code.file_folders, environment.file_folders),
     )

@@ -33,6 +33,8 @@ OWN_VARIABLES = {
     "LLM_OBSERVE_LIMIT_CAPTURE_LEVEL": "Limit: the highest capture level that anybody may set.",
     "LLM_OBSERVE_LIMIT_GRANT_LONGEST_S": "Limit: seconds that a timed capture grant may run; 0: none may.",
     "LLM_OBSERVE_LIMIT_QUEUE_MIB": "Limit: MiB that settings may let one destination queue; 256 at most.",
+    "LLM_OBSERVE_LIMIT_BUFFER_MIB": "Limit: MiB of spans that keep rules may hold back in one process; 256 at most.",
+    "LLM_OBSERVE_LIMIT_REFERENCES": "Limit: secrets that the control plane may name, separated by commas, such as env:OTEL_*,file:/run/secrets/*; not set: any.",
     "LLM_OBSERVE_LIMIT_LOCAL_SINKS": "Limit: protocols of destinations on this machine, file and console, separated by commas; not set: neither.",
     "LLM_OBSERVE_LIMIT_FILE_FOLDERS": "Limit: folders that files of destinations may lie in, absolute, separated by commas; not set: none.",
     "LLM_OBSERVE_LIMIT_DESTINATION_HOSTS": "Limit: hosts that telemetry may be sent to, separated by commas; *.example.com covers subdomains.",

@@ -268,17 +268,27 @@ def read_limits(environ: Environ) -> tuple[Limits, list[Problem]]:
         environ, "GRANT_LONGEST_S", Limits().grant_longest_s, "seconds"
     )
     queue, queue_problems = _most(environ, "QUEUE_MIB", Limits().queue_mib, "MiB")
+    held, held_problems = _most(environ, "BUFFER_MIB", Limits().buffer_mib, "MiB")
     sinks, sinks_problems = _permitted(environ, "local_sinks")
     folders, folders_problems = _permitted(environ, "file_folders")
     return Limits(
         capture_level=level,
         grant_longest_s=longest,
         queue_mib=queue,
+        buffer_mib=held,
         destination_hosts=_listed(environ.get("LLM_OBSERVE_LIMIT_DESTINATION_HOSTS")),
         remote_keys=_listed(environ.get("LLM_OBSERVE_LIMIT_REMOTE_KEYS")),
+        references=_listed(environ.get("LLM_OBSERVE_LIMIT_REFERENCES")),
         local_sinks=sinks,
         file_folders=folders,
-    ), [*problems, *longest_problems, *queue_problems, *sinks_problems, *folders_problems]
+    ), [
+        *problems,
+        *longest_problems,
+        *queue_problems,
+        *held_problems,
+        *sinks_problems,
+        *folders_problems,
+    ]
 
 
 def _most(environ: Environ, limit: str, unset: float, unit: str) -> tuple[float, list[Problem]]:

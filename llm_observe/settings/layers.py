@@ -13,12 +13,13 @@ import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import urlsplit
 
 from llm_observe.errors import Problem
 from llm_observe.settings.documents import Fragment, flatten, join_path, merge, split_path, without
-from llm_observe.settings.model import PARTS, CaptureLevel, Destination, Limits, Settings
+from llm_observe.settings.model import PARTS, CaptureLevel, Destination, KeepRules, Limits, Settings
 from llm_observe.settings.places import LOCAL, lies_in, place
 
 
@@ -90,6 +91,10 @@ def beyond_limits(fragment: Fragment, limits: Limits) -> Iterator[Problem]:
     """What in this fragment exceeds the limits, one problem per key."""
     yield from _levels_beyond(fragment, limits)
     yield from _grants_beyond(fragment, limits)
+    held = fragment.get("sampling", {}).get("keep", {}).get("buffer_mib")
+    if held is not None and held > limits.buffer_mib:
+        most = f"at most {limits.buffer_mib:g} (local limit)"
+        yield Problem("sampling.keep.buffer_mib", f"{held:g}", most)
     for name, value in fragment.get("destinations", {}).items():
         for key, found, expected in _destination_beyond(value, limits):
             path = join_path(("destinations", name, key))
@@ -119,7 +124,8 @@ def _local_beyond(value: Fragment, limits: Limits) -> Iterator[tuple[str, str, s
 
 
 def forbidden_keys(fragment: Fragment, limits: Limits) -> Iterator[Problem]:
-    """Keys of a remote fragment that the limits keep to the local side."""
+    """Keys of a remote fragment that the limits keep to the local side, and secrets it may not name."""
+    yield from _references_beyond(fragment, limits)
     allowed = limits.remote_keys
     for path in flatten(fragment) if allowed is not None else ():
         if not any(_covers(prefix, path) for prefix in allowed or ()):
@@ -127,6 +133,17 @@ def forbidden_keys(fragment: Fragment, limits: Limits) -> Iterator[Problem]:
             yield Problem(
                 path, "a remote value", f"only these keys to be set remotely: {keys} (local limit)"
             )
+
+
+def _references_beyond(fragment: Fragment, limits: Limits) -> Iterator[Problem]:
+    """A reference has a secret of this machine sent somewhere, or used as a key."""
+    allowed = limits.references
+    for path, value in flatten(fragment).items() if allowed is not None else ():
+        named = isinstance(value, str) and value.startswith(("env:", "file:"))
+        fits = named and any(fnmatchcase(value, pattern) for pattern in allowed or ())
+        if named and (not fits or ".." in value.split("/")):
+            listed = ", ".join(allowed or ()) or "none"
+            yield Problem(path, value, f"one of the references {listed} (local limit)")
 
 
 def host_allowed(host: str, limits: Limits) -> bool:
@@ -176,12 +193,16 @@ def _capped(fragment: Fragment, limits: Limits, beyond: Iterable[Problem]) -> Fr
     if fragment.get("capture", {}).get("level") is None:
         default = min(CaptureLevel.METADATA, limits.capture_level, key=lambda item: item.rank)
         capped = merge(capped, {"capture": {"level": str(default)}})
+    if limits.buffer_mib < KeepRules().buffer_mib:
+        capped = merge(_at(("sampling", "keep", "buffer_mib"), limits.buffer_mib), capped)
     for problem in beyond:
         names = split_path(problem.path)
         if names[-1] == "queue_mib":  # what holds without an opinion is the process's own
             capped = without(capped, problem.path)
         elif names[0] == "destinations":
             capped = merge(capped, {"destinations": {names[1]: {"enabled": False}}})
+        elif names[-1] == "buffer_mib":
+            capped = merge(capped, _at(names, limits.buffer_mib))
         elif names[-1] == "longest_s":
             capped = merge(capped, _at(names, limits.grant_longest_s))
         else:

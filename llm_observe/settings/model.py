@@ -65,7 +65,9 @@ class Matcher:
     route: Glob = ""
     """Route of the web request that it is part of (`http.route` of the server's span around it, or of the root in this process), such as `/chat/{id}`."""
 
-    attributes: Mapping[Annotated[str, MinLen(1), MaxLen(128)], Glob] = field(default_factory=dict)
+    attributes: Annotated[Mapping[Annotated[str, MinLen(1), MaxLen(128)], Glob], MaxLen(32)] = (
+        field(default_factory=dict)
+    )
     """Further attributes of the span by key, such as those of the prompt template or of one's own."""
 
 
@@ -96,7 +98,9 @@ class TraceMatcher:
     route: Glob = ""
     """Route of the web request that the trace begins with (`http.route`)."""
 
-    attributes: Mapping[Annotated[str, MinLen(1), MaxLen(128)], Glob] = field(default_factory=dict)
+    attributes: Annotated[Mapping[Annotated[str, MinLen(1), MaxLen(128)], Glob], MaxLen(32)] = (
+        field(default_factory=dict)
+    )
     """Further attributes by key that the trace begins with."""
 
 
@@ -153,7 +157,7 @@ class KeepRules:
     buffer_spans: Annotated[int, Ge(1), Le(100_000)] = 5000
     """Spans held in one process, at most. Beyond it the oldest traces are dropped, and counted."""
 
-    buffer_mib: Annotated[float, Gt(0), Le(1024)] = 16.0
+    buffer_mib: Annotated[float, Gt(0), Le(256)] = 16.0
     """Their size, at most, in MiB; whichever bound is met first counts."""
 
 
@@ -248,7 +252,7 @@ class Capture:
     documents: CaptureLevel | None = None
     """Level of retrieved documents."""
 
-    rules: Mapping[Name, CaptureRule] = field(default_factory=dict)
+    rules: Annotated[Mapping[Name, CaptureRule], MaxLen(100)] = field(default_factory=dict)
     """Other levels for some calls."""
 
     grants: Annotated[Mapping[Name, Grant], MaxLen(100)] = field(default_factory=dict)
@@ -296,10 +300,10 @@ class Redaction:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
-    detectors: Mapping[Name, DetectorChoice] = field(default_factory=dict)
+    detectors: Annotated[Mapping[Name, DetectorChoice], MaxLen(100)] = field(default_factory=dict)
     """Detectors by name. Those for media, secrets, e-mail, phone, card, IBAN, IP and for national ids of a telling shape run unless switched off; others run if named here."""
 
-    patterns: Mapping[Name, PatternRule] = field(default_factory=dict)
+    patterns: Annotated[Mapping[Name, PatternRule], MaxLen(100)] = field(default_factory=dict)
     """Patterns of one's own, by name."""
 
     allow: Annotated[tuple[Glob, ...], MaxLen(100)] = ()
@@ -327,7 +331,9 @@ class Destination:
     signals: tuple[Literal["traces", "metrics"], ...] = ("traces", "metrics")
     """Which signals go there."""
 
-    headers: Mapping[str, Annotated[str, MaxLen(1024)]] = field(default_factory=dict)
+    headers: Annotated[
+        Mapping[Annotated[str, MaxLen(256)], Annotated[str, MaxLen(1024)]], MaxLen(64)
+    ] = field(default_factory=dict)
     """Request headers. Each value is a reference, never the secret itself: `env:NAME`, `env:NAME#key` or `file:PATH`, read where the program runs."""
 
     compression: Literal["none", "gzip"] = "gzip"
@@ -415,9 +421,9 @@ class Settings:
     capture: Capture = field(default_factory=Capture)
     """What is recorded of prompts and answers."""
 
-    destinations: Mapping[Annotated[str, MinLen(1), MaxLen(64)], Destination] = field(
-        default_factory=dict
-    )
+    destinations: Annotated[
+        Mapping[Annotated[str, MinLen(1), MaxLen(64)], Destination], MaxLen(32)
+    ] = field(default_factory=dict)
     """Where telemetry is sent, by name. Layers are merged per key."""
 
     redaction: Redaction = field(default_factory=Redaction)
@@ -445,6 +451,12 @@ class Limits:
 
     queue_mib: float = 256.0
     """The most that `queue_mib` of a destination may say."""
+
+    buffer_mib: float = 256.0
+    """The most that `sampling.keep.buffer_mib` may say."""
+
+    references: tuple[str, ...] | None = None
+    """Secrets that the control plane may name, as `env:OTEL_*` or `file:/run/secrets/*`; None allows any."""
 
     local_sinks: tuple[str, ...] | None = None
     """Which of the protocols `file` and `console` destinations may have; None: neither."""

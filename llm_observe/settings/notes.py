@@ -38,6 +38,7 @@ _LONGEST = "LLM_OBSERVE_LIMIT_GRANT_LONGEST_S"
 _SINKS = "LLM_OBSERVE_LIMIT_LOCAL_SINKS"
 _FOLDERS = "LLM_OBSERVE_LIMIT_FILE_FOLDERS"
 _QUEUE = "LLM_OBSERVE_LIMIT_QUEUE_MIB"
+_BUFFER = "LLM_OBSERVE_LIMIT_BUFFER_MIB"
 
 _MATCH = {
     "service": "shop-*", "provider": "replicate", "model": "meta/llama-2-*", "session": "s-17*",
@@ -71,7 +72,7 @@ NOTES: Mapping[str, Note] = {
     "sampling.keep.score_under": Note("0.5", When.ENDED),
     "sampling.keep.buffer_s": Note("120", When.ENDED),
     "sampling.keep.buffer_spans": Note("2000", When.AT_ONCE),
-    "sampling.keep.buffer_mib": Note("8", When.AT_ONCE),
+    "sampling.keep.buffer_mib": Note("8", When.AT_ONCE, _BUFFER),
     "capture.level": Note("redacted", When.LEAVING, _LEVEL),
     **{f"capture.{part}": Note("off", When.LEAVING, _LEVEL) for part in _PARTS},
     **_match("capture.rules", When.LEAVING),

@@ -128,11 +128,14 @@ def test_of_two_limits_the_stricter_one_counts() -> None:
     environ = {
         "LLM_OBSERVE_LIMIT_CAPTURE_LEVEL": "redacted",
         "LLM_OBSERVE_LIMIT_DESTINATION_HOSTS": "a,b",
+        "LLM_OBSERVE_LIMIT_REFERENCES": "env:A,env:B",
     }
     limits: dict[str, Any] = {
         "capture_level": "full",
         "destination_hosts": ["b", "c"],
         "queue_mib": 8,
+        "buffer_mib": 4,
+        "references": ["env:B", "env:C"],
     }
     options = read_options(environ, 0.0, limits=limits)
     assert options.limits == Limits(
@@ -140,6 +143,8 @@ def test_of_two_limits_the_stricter_one_counts() -> None:
         destination_hosts=("b",),
         remote_keys=None,
         queue_mib=8.0,
+        buffer_mib=4.0,
+        references=("env:B",),
     )
 
 

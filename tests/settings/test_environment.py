@@ -178,6 +178,8 @@ def test_a_limit_that_is_a_number_is_never_wider_than_unset() -> None:
     for text, limit, wrong in (("16", 16.0, 0), ("1e9", 256.0, 0), ("lots", 0.0, 1)):
         limits, problems = read_limits({"LLM_OBSERVE_LIMIT_QUEUE_MIB": text})
         assert (limits.queue_mib, len(problems)) == (limit, wrong)
+        limits, problems = read_limits({"LLM_OBSERVE_LIMIT_BUFFER_MIB": text})
+        assert (limits.buffer_mib, len(problems)) == (limit, wrong)
 
 
 def test_what_cannot_be_permitted_permits_nothing() -> None:

@@ -100,6 +100,40 @@ def test_a_queue_beyond_the_limit_is_the_one_of_the_process() -> None:
     assert resolve(Limits(queue_mib=48), remote=asked).capped == ()
 
 
+def test_a_buffer_beyond_the_limit_is_as_large_as_the_limit_also_where_nobody_says_its_size() -> (
+    None
+):
+    limits = Limits(buffer_mib=4)
+    resolved = resolve(limits, remote={"sampling": {"keep": {"errors": True, "buffer_mib": 64}}})
+    assert resolved.settings.sampling.keep.buffer_mib == 4
+    assert [str(p) for p in resolved.capped] == [
+        "sampling.keep.buffer_mib: found 64, expected at most 4 (local limit)"
+    ]
+    unsaid = resolve(limits, remote={"sampling": {"keep": {"errors": True}}})
+    assert (unsaid.settings.sampling.keep.buffer_mib, unsaid.capped) == (4, ())
+
+
+def test_the_control_plane_names_only_secrets_that_it_may() -> None:
+    fragment = {
+        "destinations": {
+            "a": {"headers": {"authorization": "env:OTEL_TOKEN", "x-key": "env:AWS_SECRET"}},
+            "b": {
+                "proxy_authorization": "file:/run/secrets/../etc/passwd",
+                "client_key": "file:/k",
+            },
+        },
+        "redaction": {"hash_key": "env:HASH_KEY"},
+    }
+    limits = Limits(references=("env:OTEL_*", "env:HASH_KEY", "file:/*"))
+    assert [str(p) for p in layers.forbidden_keys(fragment, limits)] == [
+        "destinations.a.headers.x-key: found env:AWS_SECRET, expected one of the references "
+        "env:OTEL_*, env:HASH_KEY, file:/* (local limit)",
+        "destinations.b.proxy_authorization: found file:/run/secrets/../etc/passwd, expected one of "
+        "the references env:OTEL_*, env:HASH_KEY, file:/* (local limit)",
+    ]
+    assert list(layers.forbidden_keys(fragment, Limits())) == []
+
+
 def test_keys_can_be_kept_to_the_local_side() -> None:
     limits = Limits(remote_keys=("sampling", "capture.level"))
     fragment = {"sampling": {"ratio": 1}, "destinations": {"a": {"endpoint": "http://h"}}}

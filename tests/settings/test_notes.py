@@ -16,7 +16,11 @@ from llm_observe.settings.schema import json_schema, parse, validate
 PATHS = [row.path for row in key_rows(json_schema())]
 UNTIL = {"capture": {"grants": {"x": {"until": "2026-12-01T18:00:00Z"}}}}
 NARROW = Limits(
-    capture_level=CaptureLevel.OFF, destination_hosts=(), grant_longest_s=0, queue_mib=0
+    capture_level=CaptureLevel.OFF,
+    destination_hosts=(),
+    grant_longest_s=0,
+    queue_mib=0,
+    buffer_mib=0,
 )
 
 
