@@ -21,7 +21,7 @@ def _connected(plane: ControlPlane) -> list[Any]:
 def test_a_collector_is_shown_as_it_is_and_not_managed(plane: ControlPlane, tmp_path: Path) -> None:
     with managed_collector(tmp_path, f"ws://127.0.0.1:{plane.port}/v1/opamp", SECRET):
         (listed,) = eventually(lambda: _connected(plane), "the collector is connected")
-        assert listed["service"] == "otelcol"
+        eventually(lambda: _connected(plane)[0]["service"] == "otelcol", "its description")
         assert listed["config"]["state"] == "not managed"
         path = f"/agents/{listed['uid']}"
         eventually(lambda: plane.get(path)["files"], "its effective config")

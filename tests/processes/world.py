@@ -26,7 +26,13 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from llm_observe.opamp import ConfigFile, ConfigState, ServerCapabilities, events
 from llm_observe.opamp.io.asgi import AgentLink, OpAMPServer
 from llm_observe.settings.documents import document_hash
-from llm_observe.testing import FakeReplicate, OTLPSink, ScriptedEngine, serve_in_thread
+from llm_observe.testing import (
+    FakeReplicate,
+    GenerationRequest,
+    OTLPSink,
+    ScriptedEngine,
+    serve_in_thread,
+)
 from tests.e2e.harness import DEADLINE_S
 from tests.opamp.io.serving import serving
 
@@ -175,8 +181,8 @@ class World:
 
     def __init__(self, folder: Path, heartbeat_s: float) -> None:
         self.folder, self.fleet = folder, Fleet(heartbeat_s)
-        self.sink, self.engine = OTLPSink(), ScriptedEngine(["Well."])
-        self.replicate = FakeReplicate(self.engine)
+        self.sink, self._prompts = OTLPSink(), list[str]()
+        self.replicate = FakeReplicate(ScriptedEngine(self._answer))
         self.replicate_url = self.sink_url = self.opamp = ""
         self._programs: list[Program] = []
 
@@ -235,8 +241,11 @@ class World:
     @property
     def asked(self) -> Counter[str]:
         """Every question that Replicate was asked by an observed program."""
-        prompts = [request.prompt for request in self.engine.requests]
-        return Counter(prompt for prompt in prompts if UNOBSERVED not in prompt)
+        return Counter(prompt for prompt in self._prompts if UNOBSERVED not in prompt)
+
+    def _answer(self, request: GenerationRequest) -> str:
+        self._prompts.append(request.prompt)  # all of them; the engine itself forgets
+        return "Well."
 
     def spans(self) -> list[Seen]:
         """Every span of a call that the sink accepted."""
