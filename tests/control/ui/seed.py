@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -79,6 +80,7 @@ class World:
         self.service, self.store = service, store
         self._states: dict[str, AgentState] = {}
         self._spans = 0
+        self._scores = itertools.count(1)
 
     async def connect(self, uid: str, state: AgentState, transport: str = "websocket") -> None:
         """An agent connects and reports everything."""
@@ -186,6 +188,7 @@ class World:
             {"openinference.span.kind": "EVALUATOR"}
             | {f"annotations.0.annotation.{key}": value for key, value in fields.items()},
             trace=0xFEED if elsewhere else int(trace, 16),
+            number=0x5C0000 + next(self._scores),
             name="score",
             start_ms=(about.start_ns - START) / MS + late_s * 1000,
             duration_ms=0,
